@@ -1,0 +1,106 @@
+"""The database connection: one engine a process, made after fork; SQLite or PostgreSQL."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Float
+
+from pipeline.retry import Policy, call, classify_database
+from pipeline.settings import Settings
+
+T = TypeVar("T")
+
+PATIENCE = Policy(attempts=60, base_s=0.05, cap_s=2.0, total_s=60.0)
+"""How long a write waits for a locked or restarting database before it gives up."""
+
+
+class now_s(FunctionElement[float]):  # noqa: N801 - reads as the SQL function that it is
+    """Seconds since 1970 by the database's clock, so that hosts' clocks need not agree."""
+
+    inherit_cache = True
+    type = Float()
+
+
+@compiles(now_s, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now_s, "postgresql")
+def _postgres_now(*_: Any, **__: Any) -> str:
+    return "extract(epoch from clock_timestamp())::float8"
+
+
+def open_engine(address: str) -> Engine:
+    """Engine for an address; SQLite gets WAL mode and write-intent transactions."""
+    if not address.startswith("sqlite"):
+        return create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=8)
+    Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(address, connect_args={"timeout": 15, "check_same_thread": False})
+    event.listen(engine, "connect", _tune_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    # Autocommit in the driver: transactions are begun by `_begin_sqlite`, not guessed by it.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "busy_timeout=15000",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads and then writes must hold the write lock from the start: SQLite
+    # can't upgrade a snapshot that another writer has made stale.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@cache
+def engine_of(address: str) -> Engine:
+    """This process's engine for an address. Call it after fork, never before."""
+    return open_engine(address)
+
+
+def engine(settings: Settings) -> Engine:
+    """This process's engine for the database in use."""
+    return engine_of(settings.database)
+
+
+def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run `work` in one write transaction; a locked or lost database is waited for.
+
+    Raises the database's own error once `PATIENCE` is used up.
+    """
+
+    def once() -> T:
+        with engine.execution_options(writes=True).begin() as connection:
+            return work(connection)
+
+    return call(once, classify_database, PATIENCE)
+
+
+def migrations(settings: Settings) -> Config:
+    """Alembic's configuration for the database in use."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["engine"] = engine(settings)
+    return config
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the database to the newest migration; does nothing where it is there already."""
+    command.upgrade(migrations(settings), "head")

@@ -1,0 +1,194 @@
+"""The one door: bytes into storage, rows and their announcement into the database, then a nudge."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import islice
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from pipeline.archive import Member, is_zip, members
+from pipeline.context import Context
+from pipeline.flow import PREPARE
+from pipeline.image import sniff
+from pipeline.limits import ArchiveLimits
+from pipeline.reasons import ReasonCode, Unreadable
+from pipeline.records import intake
+from pipeline.records.intake import Arrival
+from pipeline.states import State
+from pipeline.storage import room
+from pipeline.uid import new_id
+
+UPLOADS = 4
+"""Files that are hashed and stored at the same time."""
+BLOCK = 2**20
+SPOOL = 16 * 2**20
+"""Larger files wait for their upload on disk instead of in memory."""
+
+
+class NoRoom(Exception):  # noqa: N818 - named for what happened
+    """The disk is almost full: nothing new is taken until there is room again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to take in. `open` may raise OSError; `refusal` says that it is bad already."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    once_key: str | None = None
+    refusal: Unreadable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer for one file: stored and on its walk, or rejected at the door with a reason."""
+
+    image_id: str
+    name: str
+    sha256: str | None
+    state: State
+    reason_code: str | None = None
+    reason: str | None = None
+
+
+def accept(context: Context, job_id: str, sources: Iterable[Source]) -> Iterator[Accepted]:
+    """Take files in, chunk by chunk; each answer is given when bytes and rows are safe.
+
+    A file whose `once_key` the job has already gets no answer. The broker may be down: what could
+    not be announced is announced later. Raises NoRoom, StorageError and the database's errors.
+    """
+    size = context.settings.chunk_size
+    with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as uploads:
+        arrivals = _taken(context, job_id, iter(sources), uploads)
+        while chunk := list(islice(arrivals, size)):
+            _commit(context, job_id, chunk)
+            yield from (_answer(arrival) for arrival in chunk)
+
+
+def _taken(
+    context: Context, job_id: str, sources: Iterator[Source], uploads: ThreadPoolExecutor
+) -> Iterator[Arrival]:
+    # A window of running uploads: no more sources are opened than there are threads for them.
+    running: deque[Future[Arrival | None]] = deque()
+    for source in sources:
+        if not room(context.settings):
+            raise NoRoom(f"less than {context.settings.disk_watermark_bytes} bytes are free")
+        running.append(uploads.submit(_take, context, job_id, source))
+        if len(running) >= UPLOADS and (arrival := running.popleft().result()):
+            yield arrival
+    yield from (arrival for future in running if (arrival := future.result()))
+
+
+def sources_of(
+    name: str,
+    open_: Callable[[], BinaryIO],
+    once_key: str | None = None,
+    limits: ArchiveLimits | None = None,
+) -> Iterator[Source]:
+    """The file itself or, where it is a zip, one source a member; a bad zip is one bad source."""
+    try:
+        with open_() as file:
+            packed = is_zip(file.read(4))
+    except OSError:
+        packed = False  # `accept` meets the same error and gives it its reason
+    if not packed:
+        yield Source(name, open_, once_key)
+        return
+    try:
+        with open_() as file:
+            yield from _member_sources(name, file, once_key, limits)
+    except Unreadable as error:
+        yield Source(name, BytesIO, once_key, refusal=error)
+
+
+def _member_sources(
+    name: str, file: BinaryIO, once_key: str | None, limits: ArchiveLimits | None
+) -> Iterator[Source]:
+    for member in members(file, limits):
+        path = f"{name}/{member.name}"
+        key = None if once_key is None else f"{once_key}/{member.name}"
+        if isinstance(member, Member):
+            yield Source(path, _spooled(member.data), key)
+        else:
+            yield Source(path, BytesIO, key, refusal=Unreadable(member.code, member.message))
+
+
+def _spooled(data: bytes) -> Callable[[], BinaryIO]:
+    # Large members wait on disk, so that only the one being unpacked is whole in memory.
+    spool = SpooledTemporaryFile(max_size=SPOOL)  # noqa: SIM115 - closed by whoever opens it
+    spool.write(data)
+    spool.seek(0)
+    return lambda: cast(BinaryIO, spool)
+
+
+def _take(context: Context, job_id: str, source: Source) -> Arrival | None:
+    if source.once_key and intake.known_keys(context.engine, job_id, [source.once_key]):
+        return None
+    arrival = Arrival(new_id(), source.name, source.once_key)
+    try:
+        if source.refusal is not None:
+            raise source.refusal
+        with SpooledTemporaryFile(max_size=SPOOL) as spool:
+            copy = cast(BinaryIO, spool)
+            sha256, size = _read(context, source, copy)
+            arrival = replace(arrival, sha256=sha256, size_bytes=size)
+            _check(copy)
+            original = intake.stored_original(context.engine, sha256) or str(
+                context.store.put_file("originals", copy, sha256, size, "application/octet-stream")
+            )
+            return replace(arrival, original=original)
+    except Unreadable as error:
+        return replace(arrival, reason_code=error.code.value, reason=error.message)
+
+
+def _read(context: Context, source: Source, copy: BinaryIO) -> tuple[str, int]:
+    """Copy a source, hashing on the way; returns its sha256 and its size in bytes."""
+    digest, size, limit = hashlib.sha256(), 0, context.settings.max_file_bytes
+    try:
+        with source.open() as file:
+            while block := file.read(BLOCK):
+                size += len(block)
+                if size > limit:
+                    raise Unreadable(
+                        ReasonCode.TOO_MANY_BYTES, f"the file is larger than {limit} bytes"
+                    )
+                digest.update(block)
+                copy.write(block)
+    except OSError as error:
+        words = error.strerror or type(error).__name__
+        raise Unreadable(ReasonCode.UNREADABLE_PATH, words) from error
+    return digest.hexdigest(), size
+
+
+def _check(copy: BinaryIO) -> None:
+    copy.seek(0)
+    head = copy.read(4096)
+    if not head:
+        raise Unreadable(ReasonCode.EMPTY_FILE, ReasonCode.EMPTY_FILE.meaning)
+    if sniff(head) is None:
+        raise Unreadable(ReasonCode.UNSUPPORTED_FORMAT, ReasonCode.UNSUPPORTED_FORMAT.meaning)
+    copy.seek(0)
+
+
+def _commit(context: Context, job_id: str, arrivals: list[Arrival]) -> None:
+    settings = context.settings
+    nudges = intake.admit(
+        context.engine, job_id, arrivals, PREPARE, settings.chunk_size, settings.lease_s
+    )
+    intake.sent(context.engine, context.dispatcher.publish(nudges))
+
+
+def _answer(arrival: Arrival) -> Accepted:
+    refused = arrival.reason_code is not None
+    return Accepted(
+        arrival.id,
+        arrival.name,
+        arrival.sha256,
+        State.REJECTED if refused else State.RECEIVED,
+        arrival.reason_code,
+        arrival.reason,
+    )

@@ -1,0 +1,177 @@
+"""What comes in: jobs, images and the outbox row that announces them, in one commit."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from pipeline.db import now_s, write
+from pipeline.states import Priority, State
+from pipeline.tables import images, jobs, outbox
+from pipeline.uid import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One submitted file, stored or refused at the door."""
+
+    id: str
+    name: str
+    once_key: str | None = None
+    sha256: str | None = None
+    size_bytes: int = 0
+    original: str | None = None
+    reason_code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """A signature to send: these images wait for this stage."""
+
+    id: str
+    stage: str
+    priority: int
+    image_ids: list[str]
+
+
+def open_job(engine: Engine, source: str, priority: Priority, job_id: str | None = None) -> str:
+    """Make a job and return its id."""
+    job_id = job_id or new_id()
+
+    def work(connection: Connection) -> str:
+        connection.execute(
+            insert(jobs).values(id=job_id, source=source, priority=priority, created_at=now_s())
+        )
+        return job_id
+
+    return write(engine, work)
+
+
+def close_job(engine: Engine, job_id: str) -> None:
+    """Say that no more images will be added."""
+    write(
+        engine,
+        lambda connection: connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.closed_at.is_(None))
+            .values(closed_at=now_s())
+        ),
+    )
+
+
+def admit(
+    engine: Engine,
+    job_id: str,
+    arrivals: Sequence[Arrival],
+    first_stage: str,
+    chunk_size: int,
+    lease_s: float,
+) -> list[Nudge]:
+    """Commit arrivals and what announces them; return what to send.
+
+    An arrival whose `once_key` the job has already is left out (a resumed walk).
+    """
+
+    def work(connection: Connection) -> list[Nudge]:
+        priority = connection.execute(
+            select(jobs.c.priority).where(jobs.c.id == job_id)
+        ).scalar_one()
+        fresh = _not_yet_in(connection, job_id, arrivals)
+        if not fresh:
+            return []
+        now = connection.execute(select(now_s())).scalar_one()
+        rows = [_row(arrival, job_id, priority, first_stage, now, lease_s) for arrival in fresh]
+        connection.execute(insert(images), rows)
+        waiting = [arrival.id for arrival in fresh if arrival.reason_code is None]
+        return announce(connection, {(first_stage, priority): waiting}, chunk_size)
+
+    return write(engine, work)
+
+
+def announce(
+    connection: Connection, waiting: dict[tuple[str, int], list[str]], chunk_size: int
+) -> list[Nudge]:
+    """Write outbox rows, in the caller's transaction, for ids grouped by (stage, priority)."""
+    nudges = [
+        Nudge(new_id(), stage, priority, ids[start : start + chunk_size])
+        for (stage, priority), ids in waiting.items()
+        for start in range(0, len(ids), chunk_size)
+    ]
+    if nudges:
+        rows = [
+            {"id": n.id, "stage": n.stage, "priority": n.priority, "image_ids": n.image_ids}
+            for n in nudges
+        ]
+        connection.execute(insert(outbox).values(created_at=now_s(), due_at=now_s()), rows)
+    return nudges
+
+
+def sent(engine: Engine, nudge_ids: Iterable[str]) -> None:
+    """Take signatures that were sent out of the outbox."""
+    ids = list(nudge_ids)
+    if ids:
+        write(
+            engine,
+            lambda connection: connection.execute(delete(outbox).where(outbox.c.id.in_(ids))),
+        )
+
+
+def known_keys(engine: Engine, job_id: str, keys: Sequence[str]) -> set[str]:
+    """Which of these `once_key`s the job has already."""
+    with engine.connect() as connection:
+        return _known(connection, job_id, keys)
+
+
+def stored_original(engine: Engine, sha256: str) -> str | None:
+    """Object reference of an original with this content, where one is stored."""
+    query = select(images.c.original).where(
+        images.c.sha256 == sha256, images.c.original.is_not(None)
+    )
+    with engine.connect() as connection:
+        return connection.execute(query.limit(1)).scalar_one_or_none()
+
+
+def in_flight(engine: Engine, ids: Sequence[str]) -> int:
+    """How many of these images are not terminal yet."""
+    query = select(func.count()).select_from(images)
+    query = query.where(images.c.id.in_(ids), images.c.stage.is_not(None))
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def _known(connection: Connection, job_id: str, keys: Sequence[str]) -> set[str]:
+    query = select(images.c.once_key).where(images.c.job_id == job_id, images.c.once_key.in_(keys))
+    return {key for key in connection.execute(query).scalars() if key is not None}
+
+
+def _not_yet_in(connection: Connection, job_id: str, arrivals: Sequence[Arrival]) -> list[Arrival]:
+    keys = [arrival.once_key for arrival in arrivals if arrival.once_key is not None]
+    known = _known(connection, job_id, keys) if keys else set()
+    return [arrival for arrival in arrivals if arrival.once_key not in known]
+
+
+def _row(
+    arrival: Arrival, job_id: str, priority: int, stage: str, now: float, lease_s: float
+) -> dict[str, Any]:
+    refused = arrival.reason_code is not None
+    return {
+        "id": arrival.id,
+        "job_id": job_id,
+        "name": arrival.name,
+        "once_key": arrival.once_key,
+        "sha256": arrival.sha256,
+        "size_bytes": arrival.size_bytes,
+        "original": arrival.original,
+        "priority": priority,
+        "state": State.REJECTED if refused else State.RECEIVED,
+        "stage": None if refused else stage,
+        "reason_code": arrival.reason_code,
+        "reason": arrival.reason,
+        "attempts": 0,
+        "created_at": now,
+        "queued_at": None if refused else now,
+        "due_at": None if refused else now + lease_s,
+        "finished_at": now if refused else None,
+    }

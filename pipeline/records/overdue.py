@@ -1,0 +1,194 @@
+"""What is overdue: claims that ran out, nudges that got lost, and what an operator sends again."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, Row, select, update
+
+from pipeline.db import now_s, write
+from pipeline.flow import PREPARE, quarantine
+from pipeline.records.claims import ending
+from pipeline.records.intake import Nudge, announce
+from pipeline.states import State
+from pipeline.tables import images, outbox, stage_runs
+
+_Due = Row[tuple[str, str, int, int, float, str | None]]
+
+LOST_AFTER_S = 3600.0
+"""A row that waits longer is sent again even though its line never drains."""
+
+SCAN_ROWS = 5_000
+"""Most rows that one scan looks at, so that a scan's transaction stays short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one scan found and did."""
+
+    nudges: list[Nudge]
+    resent: int
+    quarantined: int
+    waiting: int
+    """Overdue rows left alone, since messages still wait in their line."""
+
+
+def scan(
+    engine: Engine,
+    lease_s: float,
+    cap: int,
+    chunk_size: int,
+    is_drained: Callable[[str, int], bool],
+) -> Scan:
+    """Send again what is overdue and quarantine what failed too often, in one commit.
+
+    A row whose claim ran out, or whose attempt failed, goes alone. A row that nobody claimed goes
+    in a chunk, and only when `is_drained(stage, priority)`: as long as messages wait in its line,
+    its own is most likely among them.
+    """
+    lines = {line: is_drained(*line) for line in _lines(engine)}
+
+    def work(connection: Connection) -> Scan:
+        now = connection.execute(select(now_s())).scalar_one()
+        alone: list[tuple[str, int, str]] = []
+        together: dict[tuple[str, int], list[str]] = defaultdict(list)
+        waiting: list[str] = []
+        quarantined = 0
+        for row in _due(connection, now):
+            if row.attempts >= cap:
+                _quarantine(connection, row, now)
+                quarantined += 1
+            elif row.attempts > 0:
+                alone.append((row.stage, row.priority, row.id))
+            elif lines.get((row.stage, row.priority), True) or row.queued_at < now - LOST_AFTER_S:
+                together[row.stage, row.priority].append(row.id)
+            else:
+                waiting.append(row.id)
+        nudges = announce(connection, together, chunk_size)
+        for stage, priority, image_id in alone:
+            nudges += announce(connection, {(stage, priority): [image_id]}, 1)
+        again = [image_id for nudge in nudges for image_id in nudge.image_ids]
+        _postpone(connection, [*again, *waiting], now + lease_s)
+        return Scan(nudges, len(again), quarantined, len(waiting))
+
+    return write(engine, work)
+
+
+def unsent(engine: Engine, older_than_s: float, hold_s: float, limit: int = 200) -> list[Nudge]:
+    """Signatures in the outbox that are due; nobody else gets them for `hold_s` seconds."""
+
+    def work(connection: Connection) -> list[Nudge]:
+        due = (
+            select(outbox)
+            .where(outbox.c.due_at < now_s() - older_than_s)
+            .order_by(outbox.c.priority, outbox.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        rows = connection.execute(due).all()
+        ids = [row.id for row in rows]
+        connection.execute(
+            update(outbox).where(outbox.c.id.in_(ids)).values(due_at=now_s() + hold_s)
+        )
+        return [Nudge(row.id, row.stage, row.priority, row.image_ids) for row in rows]
+
+    return write(engine, work)
+
+
+def requeue(
+    engine: Engine,
+    stage: str,
+    state: State,
+    finished_before: float,
+    chunk_size: int,
+    lease_s: float,
+    limit: int = SCAN_ROWS,
+) -> list[Nudge]:
+    """Open images again that `stage` has answered, so that the version now running answers too.
+
+    `state` is that of an image in front of the stage. Results that are there stay: a new version
+    adds its own. Call it with the same `finished_before` until it returns nothing.
+    """
+    answered = select(stage_runs.c.image_id).where(stage_runs.c.stage == stage)
+    passed = images.c.original.is_not(None) if stage == PREPARE else images.c.id.in_(answered)
+    ended = (
+        select(images.c.id, images.c.priority)
+        .where(images.c.stage.is_(None), images.c.finished_at < finished_before, passed)
+        .order_by(images.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+    def work(connection: Connection) -> list[Nudge]:
+        waiting: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for image_id, priority in connection.execute(ended):
+            waiting[stage, priority].append(image_id)
+        reopen(connection, waiting, state, lease_s)
+        return announce(connection, waiting, chunk_size)
+
+    return write(engine, work)
+
+
+def reopen(
+    connection: Connection,
+    waiting: dict[tuple[str, int], list[str]],
+    state: State,
+    lease_s: float,
+) -> None:
+    """Put images that had ended back in front of a stage, with a clean count of attempts."""
+    for (stage, _), ids in waiting.items():
+        connection.execute(
+            update(images)
+            .where(images.c.id.in_(ids))
+            .values(
+                state=state,
+                stage=stage,
+                attempts=0,
+                token=images.c.token + 1,
+                lease_until=None,
+                reason_code=None,
+                reason=None,
+                stopped_at=None,
+                finished_at=None,
+                queued_at=now_s(),
+                due_at=now_s() + lease_s,
+            )
+        )
+
+
+def _lines(engine: Engine) -> list[tuple[str, int]]:
+    query = select(images.c.stage, images.c.priority).distinct()
+    query = query.where(images.c.stage.is_not(None), images.c.due_at < now_s())
+    with engine.connect() as connection:
+        return [(stage, priority) for stage, priority in connection.execute(query)]
+
+
+def _due(connection: Connection, now: float) -> list[_Due]:
+    query = (
+        select(
+            images.c.id,
+            images.c.stage,
+            images.c.priority,
+            images.c.attempts,
+            images.c.queued_at,
+            images.c.last_error,
+        )
+        .where(images.c.stage.is_not(None), images.c.due_at < now)
+        .order_by(images.c.priority, images.c.due_at)
+        .limit(SCAN_ROWS)
+        .with_for_update(skip_locked=True)
+    )
+    return list(connection.execute(query))
+
+
+def _quarantine(connection: Connection, row: _Due, now: float) -> None:
+    step = quarantine(row.attempts, row.last_error)
+    # A new token: whoever still works on it may not write any more.
+    change = ending(step, now) | {"token": images.c.token + 1, "stopped_at": row.stage}
+    connection.execute(update(images).where(images.c.id == row.id).values(**change))
+
+
+def _postpone(connection: Connection, ids: list[str], due_at: float) -> None:
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        connection.execute(update(images).where(images.c.id.in_(some)).values(due_at=due_at))

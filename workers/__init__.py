@@ -1,0 +1,1 @@
+"""Thin Celery workers: a message becomes a call."""

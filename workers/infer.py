@@ -1,0 +1,139 @@
+"""The model stages: prepared images in, answers, findings and heatmaps out."""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.heatmap import overlay, raw_png
+from models.spec import StageSpec
+from models.stage import Prediction, Stage
+from pipeline.context import Context
+from pipeline.flow import advance
+from pipeline.image import decode_prepared
+from pipeline.records.claims import Claim, Outcome
+from pipeline.storage import ObjectRef, StorageError, StorageUnavailable
+from workers.batcher import Batcher
+from workers.runner import Failure, Hold, worker_name
+
+Pixels = NDArray[np.uint8]
+
+HUNG_EXIT = 70
+"""Exit code of a worker whose model thread hangs: EX_SOFTWARE of sysexits.h."""
+
+
+class Infer:
+    """One catalogue stage; several threads may call it, one thread predicts."""
+
+    def __init__(self, context: Context, spec: StageSpec, model: Stage) -> None:
+        """Put a batcher in front of the model."""
+        self.stage = spec.name
+        self._context = context
+        self._spec = spec
+        self._model = model
+        self._batcher: Batcher[Pixels, Prediction] = Batcher(model.predict, model.max_batch)
+
+    def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
+        """Predict all images, store the heatmaps as one object, and say what follows."""
+        begun = time.monotonic()
+        images = self._load(held)
+        present = [image for image in images if not isinstance(image, Failure)]
+        futures = self._batcher.submit(present)
+        self._wait(futures, hold)
+        answers = iter(future.result() for future in futures)
+        predictions = [i if isinstance(i, Failure) else _told(next(answers)) for i in images]
+        compute_ms = (time.monotonic() - begun) * 1000.0 / len(held)
+        shown = self._store_heatmaps(images, predictions)
+        hold.keep()
+        return [
+            answer
+            if isinstance(answer, Failure)
+            else self._outcome(claim, answer, compute_ms, refs)
+            for claim, answer, refs in zip(held, predictions, shown, strict=True)
+        ]
+
+    def _load(self, held: Sequence[Claim]) -> list[Pixels | Failure]:
+        refs = [ObjectRef.parse(claim.prepared or "") for claim in held]
+        loaded: list[Pixels | Failure] = []
+        for blob in self._context.store.get_many(refs):
+            if isinstance(blob, StorageUnavailable):
+                raise blob
+            if isinstance(blob, StorageError):
+                loaded.append(Failure(f"the prepared image can't be read back: {blob}"))
+            else:
+                loaded.append(decode_prepared(blob))
+        return loaded
+
+    def _wait(self, futures: Sequence[Future[Prediction]], hold: Hold) -> None:
+        # Our own deadline, since the threads pool knows none: leases are renewed only while the
+        # model answers batches. When it answers none for a whole lease it hangs, maybe in a
+        # driver, and only a new process helps; its work is taken over as after any crash.
+        pending, answered = set(futures), self._batcher.batches
+        moved = time.monotonic()
+        while pending:
+            _, pending = wait(pending, max(hold.rest_s, 0.05), FIRST_COMPLETED)
+            if self._batcher.batches != answered:
+                answered, moved = self._batcher.batches, time.monotonic()
+                hold.keep()
+            elif time.monotonic() - moved > self._context.settings.lease_s:
+                os._exit(HUNG_EXIT)
+
+    def _store_heatmaps(
+        self, images: Sequence[Pixels | Failure], predictions: Sequence[Prediction | Failure]
+    ) -> list[dict[str, tuple[str, str]]]:
+        blobs: list[bytes] = []
+        places: list[dict[str, int]] = []
+        for image, answer in zip(images, predictions, strict=True):
+            place: dict[str, int] = {}
+            if not isinstance(image, Failure) and not isinstance(answer, Failure):
+                for label, heat in answer.heatmaps.items():
+                    place[label] = len(blobs)
+                    blobs += [overlay(image, heat), raw_png(heat)]
+            places.append(place)
+        refs = self._context.store.put_pack("heatmaps", blobs) if blobs else []
+        return [{k: (str(refs[at]), str(refs[at + 1])) for k, at in p.items()} for p in places]
+
+    def _outcome(
+        self,
+        claim: Claim,
+        answer: Prediction,
+        compute_ms: float,
+        refs: dict[str, tuple[str, str]],
+    ) -> Outcome:
+        step = advance(self._spec, answer.answer, self._context.stages)
+        run = {
+            "model_version": self._model.card.model_version,
+            "answer": answer.answer,
+            "scores": {label: round(score, 6) for label, score in answer.scores.items()},
+            "operating_point": self._model.operating_point,
+            "wait_ms": claim.wait_ms,
+            "compute_ms": compute_ms,
+            "worker": worker_name(self.stage),
+        }
+        facts = {"xray_type": answer.answer} if self._spec.name == "type" else {}
+        return Outcome(claim, step, facts, run, self._findings(answer, refs))
+
+    def _findings(
+        self, answer: Prediction, refs: dict[str, tuple[str, str]]
+    ) -> list[dict[str, Any]]:
+        experimental = {label.name for label in self._model.card.labels if label.experimental}
+        return [
+            {
+                "label": label,
+                "score": answer.scores[label],
+                "threshold": self._model.thresholds[label],
+                "positive": label in answer.positives,
+                "experimental": label in experimental,
+                "heatmap": refs.get(label, (None, None))[0],
+                "raw_map": refs.get(label, (None, None))[1],
+            }
+            for label in dict.fromkeys((*answer.positives, *answer.heatmaps))
+        ]
+
+
+def _told(answer: Prediction) -> Prediction | Failure:
+    return Failure(answer.error) if answer.error is not None else answer

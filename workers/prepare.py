@@ -1,0 +1,94 @@
+"""The prepare stage: untrusted bytes become one small grayscale array, in a sandboxed child."""
+
+import resource
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+
+from pipeline.context import Context
+from pipeline.flow import PREPARE, after_prepare, refuse
+from pipeline.image import Decoded, decode, encode_prepared
+from pipeline.limits import Limits
+from pipeline.reasons import Unreadable
+from pipeline.records.claims import Claim, Outcome
+from pipeline.settings import Settings
+from pipeline.storage import ObjectMissing, ObjectRef, StorageCorrupt
+from workers.runner import Failure, Hold
+
+
+class Prepare:
+    """Decodes originals; what can't be decoded is rejected with the decoder's reason."""
+
+    stage = PREPARE
+
+    def __init__(self, context: Context) -> None:
+        """Take limits from the settings."""
+        self._context = context
+        self._limits = Limits(max_bytes=context.settings.max_file_bytes)
+
+    def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
+        """Decode each original and store the arrays as one object."""
+        answers: list[Decoded | Unreadable | Failure] = []
+        for claim in held:
+            answers.append(self._decode(claim))
+            hold.keep()
+        blobs = [encode_prepared(a.pixels) for a in answers if isinstance(a, Decoded)]
+        refs = iter(self._context.store.put_pack("prepared", blobs) if blobs else [])
+        return [self._outcome(c, answer, refs) for c, answer in zip(held, answers, strict=True)]
+
+    def _decode(self, claim: Claim) -> Decoded | Unreadable | Failure:
+        try:
+            data = self._context.store.get(ObjectRef.parse(claim.original or ""))
+            with timed(self._context.settings.prepare_image_s):
+                return decode(data, self._limits)
+        except Unreadable as refusal:
+            return refusal
+        except (ObjectMissing, StorageCorrupt) as error:
+            return Failure(f"the original can't be read back: {error}")
+        except MemoryError:
+            return Failure("decoding needs more memory than is allowed")
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            # A decoder's own fault on untrusted bytes; its words may quote the header, so they
+            # are not kept.
+            return Failure(f"the decoder failed with {type(error).__name__}")
+
+    def _outcome(
+        self, claim: Claim, answer: Decoded | Unreadable | Failure, refs: Iterator[ObjectRef]
+    ) -> Outcome | Failure:
+        if isinstance(answer, Failure):
+            return answer
+        if isinstance(answer, Unreadable):
+            return Outcome(claim, refuse(answer))
+        facts = {
+            "prepared": str(next(refs)),
+            "format": answer.format,
+            "width_px": answer.width_px,
+            "height_px": answer.height_px,
+            "header": dict(answer.header),
+        }
+        return Outcome(claim, after_prepare(self._context.stages), facts)
+
+
+@contextmanager
+def timed(limit_s: float) -> Iterator[None]:
+    """End this process by SIGALRM when the block runs longer than `limit_s` seconds.
+
+    A decoder that loops in C answers no Python exception; the default action of the signal is
+    carried out by the kernel. The child dies, the pool replaces it, the reconciler goes on.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+def confine(settings: Settings) -> None:
+    """Bound what this child process may allocate on top of what it has now."""
+    present = psutil.Process().memory_info().vms
+    limit = present + settings.prepare_memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
