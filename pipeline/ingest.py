@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -27,6 +27,8 @@ UPLOADS = 4
 BLOCK = 2**20
 SPOOL = 16 * 2**20
 """Larger files wait for their upload on disk instead of in memory."""
+SMALL = 256 * 2**10
+"""Files up to this size share an object with the others of their chunk: one request, not many."""
 
 
 class NoRoom(Exception):  # noqa: N818 - named for what happened
@@ -55,32 +57,40 @@ class Accepted:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A file that was read; `data` where its bytes are small and still have to be stored."""
+
+    arrival: Arrival
+    data: bytes | None = None
+
+
 def accept(context: Context, job_id: str, sources: Iterable[Source]) -> Iterator[Accepted]:
     """Take files in, chunk by chunk; each answer is given when bytes and rows are safe.
 
     A file whose `once_key` the job has already gets no answer. The broker may be down: what could
     not be announced is announced later. Raises NoRoom, StorageError and the database's errors.
     """
-    size = context.settings.chunk_size
     with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as uploads:
-        arrivals = _taken(context, job_id, iter(sources), uploads)
-        while chunk := list(islice(arrivals, size)):
-            _commit(context, job_id, chunk)
-            yield from (_answer(arrival) for arrival in chunk)
+        files = _taken(context, iter(sources), uploads)
+        while chunk := list(islice(files, context.settings.chunk_size)):
+            arrivals = _stored(context, chunk)
+            admitted = _commit(context, job_id, arrivals)
+            yield from (_answer(arrival) for arrival in arrivals if arrival.id in admitted)
 
 
 def _taken(
-    context: Context, job_id: str, sources: Iterator[Source], uploads: ThreadPoolExecutor
-) -> Iterator[Arrival]:
+    context: Context, sources: Iterator[Source], uploads: ThreadPoolExecutor
+) -> Iterator[_Taken]:
     # A window of running uploads: no more sources are opened than there are threads for them.
-    running: deque[Future[Arrival | None]] = deque()
+    running: deque[Future[_Taken]] = deque()
     for source in sources:
         if not room(context.settings):
             raise NoRoom(f"less than {context.settings.disk_watermark_bytes} bytes are free")
-        running.append(uploads.submit(_take, context, job_id, source))
-        if len(running) >= UPLOADS and (arrival := running.popleft().result()):
-            yield arrival
-    yield from (arrival for future in running if (arrival := future.result()))
+        running.append(uploads.submit(_take, context, source))
+        if len(running) >= UPLOADS:
+            yield running.popleft().result()
+    yield from (future.result() for future in running)
 
 
 def sources_of(
@@ -125,9 +135,7 @@ def _spooled(data: bytes) -> Callable[[], BinaryIO]:
     return lambda: cast(BinaryIO, spool)
 
 
-def _take(context: Context, job_id: str, source: Source) -> Arrival | None:
-    if source.once_key and intake.known_keys(context.engine, job_id, [source.once_key]):
-        return None
+def _take(context: Context, source: Source) -> _Taken:
     arrival = Arrival(new_id(), source.name, source.once_key)
     try:
         if source.refusal is not None:
@@ -137,12 +145,28 @@ def _take(context: Context, job_id: str, source: Source) -> Arrival | None:
             sha256, size = _read(context, source, copy)
             arrival = replace(arrival, sha256=sha256, size_bytes=size)
             _check(copy)
-            original = intake.stored_original(context.engine, sha256) or str(
+            if size <= SMALL:
+                return _Taken(arrival, copy.read())
+            original = intake.stored_originals(context.engine, [sha256]).get(sha256) or str(
                 context.store.put_file("originals", copy, sha256, size, "application/octet-stream")
             )
-            return replace(arrival, original=original)
+            return _Taken(replace(arrival, original=original))
     except Unreadable as error:
-        return replace(arrival, reason_code=error.code.value, reason=error.message)
+        return _Taken(replace(arrival, reason_code=error.code.value, reason=error.message))
+
+
+def _stored(context: Context, chunk: Sequence[_Taken]) -> list[Arrival]:
+    """Store the small files of a chunk as one object; what is stored already stays where it is."""
+    small = {t.arrival.sha256 or "": t.data for t in chunk if t.data is not None}
+    known = intake.stored_originals(context.engine, list(small))
+    fresh = {sha256: data for sha256, data in small.items() if sha256 not in known}
+    if fresh:
+        refs = context.store.put_pack("originals", list(fresh.values()))
+        known |= {sha256: str(ref) for sha256, ref in zip(fresh, refs, strict=True)}
+    return [
+        t.arrival if t.data is None else replace(t.arrival, original=known[t.arrival.sha256 or ""])
+        for t in chunk
+    ]
 
 
 def _read(context: Context, source: Source, copy: BinaryIO) -> tuple[str, int]:
@@ -174,12 +198,13 @@ def _check(copy: BinaryIO) -> None:
     copy.seek(0)
 
 
-def _commit(context: Context, job_id: str, arrivals: list[Arrival]) -> None:
+def _commit(context: Context, job_id: str, arrivals: Sequence[Arrival]) -> set[str]:
     settings = context.settings
-    nudges = intake.admit(
+    admitted, nudges = intake.admit(
         context.engine, job_id, arrivals, PREPARE, settings.chunk_size, settings.lease_s
     )
     intake.sent(context.engine, context.dispatcher.publish(nudges))
+    return admitted
 
 
 def _answer(arrival: Arrival) -> Accepted:

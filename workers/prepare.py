@@ -4,6 +4,7 @@ import resource
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 
 import psutil
 
@@ -14,7 +15,7 @@ from pipeline.limits import Limits
 from pipeline.reasons import Unreadable
 from pipeline.records.claims import Claim, Outcome
 from pipeline.settings import Settings
-from pipeline.storage import ObjectMissing, ObjectRef, StorageCorrupt
+from pipeline.storage import ObjectRef, StorageError, StorageUnavailable
 from workers.runner import Failure, Hold
 
 
@@ -31,22 +32,30 @@ class Prepare:
     def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
         """Decode each original and store the arrays as one object."""
         answers: list[Decoded | Unreadable | Failure] = []
-        for claim in held:
-            answers.append(self._decode(claim))
+        for original in self._originals(held):
+            answers.append(self._decode(original))
             hold.keep()
         blobs = [encode_prepared(a.pixels) for a in answers if isinstance(a, Decoded)]
         refs = iter(self._context.store.put_pack("prepared", blobs) if blobs else [])
         return [self._outcome(c, answer, refs) for c, answer in zip(held, answers, strict=True)]
 
-    def _decode(self, claim: Claim) -> Decoded | Unreadable | Failure:
+    def _originals(self, held: Sequence[Claim]) -> Iterator[bytes | StorageError]:
+        # Small files share an object and come in one request; a large one is its own object, and
+        # no more than one of those is in memory.
+        refs = [ObjectRef.parse(claim.original or "") for claim in held]
+        for _, alike in groupby(refs, lambda ref: ref.key):
+            yield from self._context.store.get_many(list(alike))
+
+    def _decode(self, original: bytes | StorageError) -> Decoded | Unreadable | Failure:
+        if isinstance(original, StorageUnavailable):
+            raise original
+        if isinstance(original, StorageError):
+            return Failure(f"the original can't be read back: {original}")
         try:
-            data = self._context.store.get(ObjectRef.parse(claim.original or ""))
             with timed(self._context.settings.prepare_image_s):
-                return decode(data, self._limits)
+                return decode(original, self._limits)
         except Unreadable as refusal:
             return refusal
-        except (ObjectMissing, StorageCorrupt) as error:
-            return Failure(f"the original can't be read back: {error}")
         except MemoryError:
             return Failure("decoding needs more memory than is allowed")
         except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -68,24 +68,25 @@ def admit(
     first_stage: str,
     chunk_size: int,
     lease_s: float,
-) -> list[Nudge]:
-    """Commit arrivals and what announces them; return what to send.
+) -> tuple[set[str], list[Nudge]]:
+    """Commit arrivals and what announces them; returns the ids taken in and what to send.
 
     An arrival whose `once_key` the job has already is left out (a resumed walk).
     """
 
-    def work(connection: Connection) -> list[Nudge]:
+    def work(connection: Connection) -> tuple[set[str], list[Nudge]]:
         priority = connection.execute(
             select(jobs.c.priority).where(jobs.c.id == job_id)
         ).scalar_one()
         fresh = _not_yet_in(connection, job_id, arrivals)
         if not fresh:
-            return []
+            return set(), []
         now = connection.execute(select(now_s())).scalar_one()
         rows = [_row(arrival, job_id, priority, first_stage, now, lease_s) for arrival in fresh]
         connection.execute(insert(images), rows)
         waiting = [arrival.id for arrival in fresh if arrival.reason_code is None]
-        return announce(connection, {(first_stage, priority): waiting}, chunk_size)
+        nudges = announce(connection, {(first_stage, priority): waiting}, chunk_size)
+        return {arrival.id for arrival in fresh}, nudges
 
     return write(engine, work)
 
@@ -124,13 +125,12 @@ def known_keys(engine: Engine, job_id: str, keys: Sequence[str]) -> set[str]:
         return _known(connection, job_id, keys)
 
 
-def stored_original(engine: Engine, sha256: str) -> str | None:
-    """Object reference of an original with this content, where one is stored."""
-    query = select(images.c.original).where(
-        images.c.sha256 == sha256, images.c.original.is_not(None)
-    )
+def stored_originals(engine: Engine, digests: Sequence[str]) -> dict[str, str]:
+    """Object references of the originals with these sha256 that are stored already."""
+    query = select(images.c.sha256, func.min(images.c.original)).group_by(images.c.sha256)
+    query = query.where(images.c.sha256.in_(digests), images.c.original.is_not(None))
     with engine.connect() as connection:
-        return connection.execute(query.limit(1)).scalar_one_or_none()
+        return dict(connection.execute(query).tuples().all())
 
 
 def in_flight(engine: Engine, ids: Sequence[str]) -> int:

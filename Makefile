@@ -1,0 +1,54 @@
+# Two commands do everything: `make demo` and `make test`. Both make .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench faults soak fuzz browser clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "xraytriage needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "Installing the packages (about 5 GB, most of it torch; a few minutes, once) ..."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,embedded,training,dev]'
+	@touch $@
+
+demo: $(READY) ## Triage the sample images with the whole stack; ends with a table and addresses
+	$(BIN)/xraytriage demo
+
+test: $(READY) ## Every test that needs no root (under 10 minutes on two cores)
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Format, rules, types and import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Throughput and latency, one table; JSON in bench-out/
+	$(BIN)/python -m tests.benchmarks
+
+faults: $(READY) ## Kill, pause, fill and cut everything; nothing may be lost
+	$(BIN)/python -m pytest tests/faults -m faults
+
+soak: $(READY) ## 10,000 images; memory, handles and Redis keys must stay flat
+	$(BIN)/python -m pytest tests/faults -m soak -s
+
+fuzz: $(READY) ## Mutated files against the decoder
+	$(BIN)/python -m pytest tests/unit/pipeline/test_image_fuzz.py
+
+browser: $(READY) ## The pages in a real Chromium (needs Debian's chromium)
+	$(BIN)/python -m pytest tests/browser
+
+clean: ## Remove what was built and run; keeps .venv (make clean-all removes that too)
+	rm -rf build dist demo-out bench-out runs xraytriage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: clean-all
+clean-all: clean
+	rm -rf .venv
