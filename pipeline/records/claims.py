@@ -164,8 +164,12 @@ def _still_ours(claims: Sequence[Claim]) -> Any:
 def _lock_ours(connection: Connection, stage: str, claims: Sequence[Claim]) -> set[str]:
     # The fence: rows that another claim has taken since have another token. On PostgreSQL the
     # rows are locked; on SQLite the write transaction is the lock.
-    query = select(images.c.id).where(_still_ours(claims), images.c.stage == stage)
-    return set(connection.execute(query.order_by(images.c.id).with_for_update()).scalars())
+    tokens = {held.image_id: held.token for held in claims}
+    query = select(images.c.id, images.c.token).where(
+        images.c.id.in_(list(tokens)), images.c.stage == stage
+    )
+    rows = connection.execute(query.order_by(images.c.id).with_for_update())
+    return {image_id for image_id, token in rows if tokens[image_id] == token}
 
 
 def _write_runs(

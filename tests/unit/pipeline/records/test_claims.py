@@ -197,7 +197,9 @@ def test_a_dead_workers_chunk_is_sent_one_by_one(engine: Engine) -> None:
     ids = admit(engine, 3)
     claim(engine, ids)
     expire(engine)
-    assert sorted(n.image_ids for n in scan(engine, drained=False).nudges) == sorted([i] for i in ids)
+    assert sorted(n.image_ids for n in scan(engine, drained=False).nudges) == sorted(
+        [i] for i in ids
+    )
 
 
 def test_a_worker_that_dies_each_time_leads_to_quarantine_with_that_reason(engine: Engine) -> None:
