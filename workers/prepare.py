@@ -1,5 +1,6 @@
 """The prepare stage: untrusted bytes become one small grayscale array, in a sandboxed child."""
 
+import ctypes
 import resource
 import signal
 from collections.abc import Iterator, Sequence
@@ -95,8 +96,14 @@ def timed(limit_s: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that this process gets when its parent dies (linux/prctl.h)."""
+
+
 def confine(settings: Settings) -> None:
-    """Bound what this child process may allocate on top of what it has now."""
+    """Bound what this child may allocate on top of what it has now, and tie it to its parent."""
+    # A pool child would outlive a parent killed with kill -9 and wait for work for ever.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     present = psutil.Process().memory_info().vms
     limit = present + settings.prepare_memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
