@@ -1,0 +1,100 @@
+"""Heatmaps: the closed form against autograd, and the picture."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.heatmap import grad_cam, overlay, raw_png
+
+
+def test_closed_form_is_grad_cam_of_autograd_up_to_a_constant() -> None:
+    torch = pytest.importorskip("torch")
+    from models.densenet import build
+
+    torch.manual_seed(0)
+    network = build(n_labels=3).eval()
+    features = network.forward_features(torch.randn(1, 1, 96, 96)).detach().requires_grad_()
+    network.forward_head(features)[0, 1].backward()
+    alpha = features.grad[0].mean(dim=(1, 2))  # Selvaraju et al. 2017, eq. 1
+    expected = torch.relu((alpha[:, None, None] * features[0]).sum(0)).detach().numpy()
+
+    weights = network.classifier.weight[1].detach().numpy()
+    result = grad_cam(features[0].detach().numpy(), weights)
+
+    assert expected.max() > 0
+    np.testing.assert_allclose(result, expected / expected.max(), atol=1e-5)
+
+
+def test_negative_evidence_is_no_heat() -> None:
+    features = np.ones((2, 3, 3), np.float32)
+    result = grad_cam(features, np.array([-1, 0.5], np.float32))
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, np.zeros((3, 3)))
+
+
+def decode(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.load()
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def image() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
+
+
+def test_overlay_has_the_size_of_the_image_and_leaves_cold_parts_alone(
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> None:
+    heat = np.zeros((4, 4), np.float32)
+    heat[1, 3] = 1
+    picture = decode(overlay(image, heat))
+    assert picture.shape == (60, 90, 3)
+    np.testing.assert_array_equal(picture[:, :40], np.repeat(image[:, :40, None], 3, axis=2))
+    hot = picture[15:30, 75:].astype(int).mean(axis=(0, 1))
+    assert hot[0] > hot[2] + 20  # yellow to red, and visible
+
+
+def test_overlay_of_nothing_is_the_image(
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> None:
+    picture = decode(overlay(image, np.zeros((7, 7), np.float32)))
+    np.testing.assert_array_equal(picture, np.repeat(image[..., None], 3, axis=2))
+
+
+def test_overlay_shows_the_anatomy_under_the_hottest_spot() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8).repeat(8), (64, 4))
+    picture = decode(overlay(stripes, np.ones((2, 2), np.float32))).astype(int)
+    assert picture[:, 8:16].mean() - picture[:, :8].mean() > 80
+
+
+@pytest.mark.parametrize(
+    ("picture", "heat"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2), np.float32)),
+        (np.zeros((4, 4), np.float32), np.zeros((2, 2), np.float32)),
+        (np.zeros((4, 4), np.uint8), np.zeros(4, np.float32)),
+    ],
+)
+def test_other_shapes_are_refused(
+    picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    heat: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+) -> None:
+    with pytest.raises(ValueError, match="two-dimensional"):
+        overlay(picture, heat)
+
+
+def test_the_raw_map_keeps_its_size_and_values() -> None:
+    heat = np.array([[0, 0.5, 1], [0.25, 2, -1]], np.float32)
+    np.testing.assert_array_equal(decode(raw_png(heat)), [[0, 128, 255], [64, 255, 0]])
+
+
+def test_single_pixels_are_drawn(tmp_path: Path) -> None:
+    assert decode(overlay(np.zeros((1, 1), np.uint8), np.ones((1, 1), np.float32))).shape == (
+        1,
+        1,
+        3,
+    )
