@@ -1,0 +1,54 @@
+"""A data set in memory: packed images, targets of every head, and the teacher's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.preprocess import InputSpec, to_input
+from models.training import teacher
+from models.training.config import TrainConfig
+from models.training.errors import ManifestError
+from models.training.labels import Targets, targets
+from models.training.manifest import Record, of_split
+from models.training.pixels import pack
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """N records with their images (N, P, P) uint8; `teacher` is (N, D) or empty (N, 0)."""
+
+    records: list[Record]
+    images: NDArray[np.uint8]
+    targets: Targets
+    teacher: NDArray[np.float32]
+
+    def rows(self, split: str) -> NDArray[np.intp]:
+        """The indices of one split."""
+        return np.array([i for i, r in enumerate(self.records) if r.split == split], dtype=np.intp)
+
+
+def load(records: Sequence[Record], config: TrainConfig, cache: Path) -> DataSet:
+    """Pack the images once and, when the loss asks for it, compute the teacher's features."""
+    kept = list(records)
+    if not of_split(kept, "train") or not of_split(kept, "val"):
+        raise ManifestError("training needs images of both splits, 'train' and 'val'")
+    images = pack(kept, config.pack_px, cache)
+    truth = targets(kept)
+    empty = np.zeros((len(kept), 0), dtype=np.float32)
+    data = DataSet(kept, images, truth, empty)
+    if not config.loss.teacher:
+        return data
+    taught = teacher.standardized(teacher.features(images, cache), data.rows("train"))
+    return DataSet(kept, images, truth, taught)
+
+
+def inputs(images: NDArray[np.uint8], spec: InputSpec) -> Tensor:
+    """Network inputs (B, 1, S, S) of packed images (B, P, P)."""
+    return torch.from_numpy(np.stack([to_input(image, spec) for image in images]))

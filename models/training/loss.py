@@ -1,0 +1,52 @@
+"""The losses of the three heads and of the teacher.
+
+Everything unknown is masked: a record that a head knows nothing about adds nothing to its loss.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.training.labels import IGNORE
+
+
+def masked_bce(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean binary cross-entropy over known labels; `truth` (B, L) holds 1, 0 or NaN (unknown).
+
+    Zero, with a gradient of zero, when nothing is known.
+    """
+    known = ~torch.isnan(truth)
+    per_label = functional.binary_cross_entropy_with_logits(
+        logits, torch.nan_to_num(truth), reduction="none"
+    )
+    return torch.where(known, per_label, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def masked_cross_entropy(logits: Tensor, truth: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy over rows whose class index isn't -1; logits (B, L), truth (B,)."""
+    known = truth != IGNORE
+    if not bool(known.any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits[known], truth[known], label_smoothing=smoothing)
+
+
+def outlier_exposure(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy to the uniform distribution on rows of no class (Hendrycks et al. 2019).
+
+    Teaches a softmax head to be unsure on images that are none of its classes.
+    """
+    outside = truth == IGNORE
+    if not bool(outside.any()):
+        return logits.sum() * 0.0
+    return -functional.log_softmax(logits[outside], dim=1).mean()
+
+
+def feature_match(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 between predicted and teacher features, both (B, D) in standard deviations.
+
+    The teacher saw the clean image and the student an augmented one, so matching also teaches
+    invariance. After Romero et al. 2015, "FitNets"; smooth, because features have heavy tails.
+    """
+    return functional.smooth_l1_loss(predicted, target)

@@ -1,0 +1,90 @@
+"""A whole training session: data, run, plots, and the stage that comes out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from models.training import data, plots, recipe, validate
+from models.training.config import TrainConfig
+from models.training.export import export
+from models.training.heads import solve
+from models.training.labels import HEADS
+from models.training.manifest import Record
+from models.training.refit import relevant
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train, from where, to where; `steps` shortens the run for a trial."""
+
+    config: TrainConfig
+    out: Path
+    init: Path | None
+    cache: Path
+    steps: int | None = None
+    threads: int | None = None
+
+
+def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> None:
+    """Train as planned; write checkpoints, config.json, log.jsonl, plots, and weights with card.
+
+    A joint run has no stage of its own: its checkpoint is what the others start from.
+    """
+    config = shortened(plan.config, plan.steps)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    (plan.out / "config.json").write_text(json.dumps(config.as_json(), indent=1) + "\n")
+    loaded = data.load(chosen(config, records), config, plan.cache)
+    network = recipe.train(config, loaded, plan.out, plan.init, device, progress)
+    plots.training(plan.out / "log.jsonl", plan.out)
+    if config.stage == "joint":
+        return
+    if config.head_images:
+        solve(network, loaded, config, device)
+    rows = loaded.rows("val")
+    logits = validate.predict(network, loaded.images[rows], config.input_spec, device)
+    figures = validate.figures(logits, loaded, rows)
+    (plan.out / "validation.json").write_text(json.dumps(figures, indent=1) + "\n")
+    card = export(network.cpu().as_densenet(config.stage), config, records, plan.out, RECIPE)
+    if config.stage == "type":
+        plots.confusion(card.metrics["val"]["confusion"], plan.out / "confusion.png")  # type: ignore[index,call-overload,arg-type]
+    if config.stage == "chest":
+        plots.auc_bars(card.metrics["val"], plan.out / "auc.png")  # type: ignore[arg-type]
+
+
+def shortened(config: TrainConfig, steps: int | None) -> TrainConfig:
+    """The same configuration, its phases cut to `steps` steps in all."""
+    if steps is None:
+        return config
+    phases, left = [], steps
+    for phase in config.phases:
+        if left > 0:
+            phases.append(replace(phase, steps=min(left, phase.steps)))
+            left -= phase.steps
+    return replace(config, phases=tuple(phases))
+
+
+def chosen(config: TrainConfig, records: Sequence[Record]) -> list[Record]:
+    """The records that the configured heads can learn from."""
+    useful: set[int] = set()
+    for head in config.heads:
+        useful |= {id(r) for r in relevant(head, HEADS[head], records)}
+    if config.loss.outlier:
+        useful |= {id(r) for r in records if r.is_xray is False}
+    return [r for r in records if id(r) in useful and r.split in ("train", "val")]
+
+
+RECIPE = (
+    "DenseNet-121 from scratch, one channel: one trunk trained on all three tasks together, "
+    "predicting also the pooled features of a frozen EfficientNet-Lite0 (ImageNet weights, "
+    "Apache-2.0, training only); then this stage fine-tuned from it. RAdam, masked losses, "
+    "averaged weights, batched augmentation (models/training/augment.py); configurations in "
+    "models/training/configs."
+)
