@@ -1,0 +1,1 @@
+"""DICOM: reading instances, and speaking DICOM with the systems around us."""
