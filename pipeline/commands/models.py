@@ -1,0 +1,98 @@
+"""`xraytriage models`: bring your own weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.commands.options import WRONG
+
+if TYPE_CHECKING:
+    from models.card import ModelCard
+
+models = typer.Typer(no_args_is_help=True, help="Bring your own weights.")
+
+
+@models.callback()
+def _group() -> None:
+    """Keeps `import` a subcommand while it is the only one."""
+
+
+@models.command("import", short_help="Register weights as a version of a stage.")
+def import_(
+    weights: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="A state dict (torch.save) or safetensors."
+        ),
+    ],
+    stage: Annotated[str, typer.Option(help="The stage these weights are for.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="A new folder for the model.")],
+    kind: Annotated[
+        Literal["torchvision", "torchxrayvision"], typer.Option(help="Whose DenseNet-121 it is.")
+    ] = "torchvision",
+    labels: Annotated[
+        str | None,
+        typer.Option(help="What the outputs mean, in order: a,b,c. An empty name drops one."),
+    ] = None,
+    activation: Annotated[
+        Literal["sigmoid", "softmax"],
+        typer.Option(help="sigmoid: any number of labels at once; softmax: one of them."),
+    ] = "sigmoid",
+    input_px: Annotated[int, typer.Option(help="Side of the input (torchvision).")] = 224,
+    mean: Annotated[
+        float | None, typer.Option(help="Pixels become (pixel/255 - mean)/std (torchvision).")
+    ] = None,
+    std: Annotated[float | None, typer.Option(help="See --mean.")] = None,
+    version: Annotated[str, typer.Option(help="Semantic version of these weights.")] = "1.0.0",
+) -> None:
+    """Register DenseNet-121 weights that you have as a new version of a stage.
+
+    Nothing is unpickled that could run code; the network is run once before it is accepted. The
+    thresholds are 0.5 and measured by nobody: fit them to your own images with
+    `python -m models.training calibrate`.
+
+    \b
+    Examples:
+      xraytriage models import xrv-all.pt --kind torchxrayvision --stage chest --out my/chest
+      xraytriage models import hand.pt --stage hand --labels intact,fracture --out my/hand
+
+    Exit code: 0 registered, 1 not possible (the message says why), 2 for wrong usage.
+    """
+    from models.errors import ImportWeightsError
+    from models.imports import InputFacts, register
+
+    if (mean is None) != (std is None):
+        raise typer.BadParameter("--mean and --std belong together")
+    inputs = None if mean is None or std is None else InputFacts(input_px, mean, std)
+    try:
+        card = register(
+            weights,
+            kind=kind,
+            stage=stage,
+            out_dir=out,
+            labels=None if labels is None else [name.strip() for name in labels.split(",")],
+            activation=activation,
+            inputs=inputs,
+            version=version,
+        )
+    except ImportWeightsError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(WRONG) from None
+    _explain(card, out)
+
+
+def _explain(card: "ModelCard", out: Path) -> None:
+    from models.catalogue import STAGES
+
+    if any(stage.name == card.stage for stage in STAGES):
+        entry = f'[weights]\n{card.stage} = "{out.resolve()}"'
+    else:
+        entry = (
+            f'[[stage]]\nname = "{card.stage}"\nafter = "type"\non = "{card.stage}"\n'
+            f'weights = "{out.resolve()}"'
+        )
+    typer.echo(f"Registered {card.model_version} with {len(card.labels)} labels in {out}.")
+    typer.echo("\nTo use it, put this into a catalogue file and name that file in")
+    typer.echo("XRAYTRIAGE_CATALOGUE, then restart the workers:\n")
+    typer.echo(entry)

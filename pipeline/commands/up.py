@@ -1,0 +1,39 @@
+"""`xraytriage up`: the whole stack on this machine, in the foreground."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import DataDir, settings_of
+
+
+def up(
+    data_dir: DataDir = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the API.  [default: a free one]"),
+    ] = None,
+    flower: Annotated[bool, typer.Option(help="Start Flower, the monitor of the queues.")] = True,
+    flower_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of Flower.  [default: a free one]"),
+    ] = None,
+) -> None:
+    """Start broker, storage, API, workers, reconciler and Flower; stop with Ctrl-C.
+
+    Servers that XRAYTRIAGE_BROKER_URL, XRAYTRIAGE_S3_ENDPOINT or XRAYTRIAGE_DATABASE_URL name are
+    used instead of the embedded ones. Nothing is downloaded and no root is needed.
+
+    \b
+    Examples:
+      xraytriage up
+      xraytriage up --data-dir /srv/xray --port 8080
+      XRAYTRIAGE_BROKER_URL=redis://redis:6379/0 xraytriage up --no-flower
+
+    Exit code: 0 after Ctrl-C or SIGTERM, 1 when a part does not start or stay
+    up, 2 for wrong usage and when a stack runs on that directory already.
+    """
+    from pipeline import embedded
+
+    settings = settings_of(data_dir, port=port, flower_port=flower_port)
+    raise typer.Exit(embedded.up(settings, flower=flower))

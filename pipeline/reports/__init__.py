@@ -1,0 +1,1 @@
+"""What people and scripts read: tables, a summary and a page, written from the database."""
