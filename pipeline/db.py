@@ -93,6 +93,16 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
     return call(once, classify_database, PATIENCE)
 
 
+def read(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run `work` on a connection that only reads, as patiently as `write`."""
+
+    def once() -> T:
+        with engine.connect() as connection:
+            return work(connection)
+
+    return call(once, classify_database, PATIENCE)
+
+
 def migrations(settings: Settings) -> Config:
     """Alembic's configuration for the database in use."""
     config = Config()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -80,7 +81,7 @@ def make_app(settings: Settings) -> Celery:
 class Dispatcher:
     """Sends signatures with a deadline, from one thread of its own.
 
-    While that thread hangs on a dead broker, further calls fail at once instead of queueing up
+    Once that thread hangs on a dead broker, further calls fail at once instead of queueing up
     behind it; what they would have sent stays in the outbox for the reconciler.
     """
 
@@ -91,17 +92,26 @@ class Dispatcher:
         self._pid = 0
         self._app: Celery
         self._thread: ThreadPoolExecutor
-        self._busy: Future[Any] | None = None
+        self._waiting: list[tuple[float, Future[Any]]] = []
 
     def publish(self, nudges: Sequence[Nudge], root_id: str | None = None) -> list[str]:
         """Send what can be sent within the deadline; returns the ids of what went out."""
         if not nudges:
             return []
+        sent: list[str] = []
+        ends = time.monotonic() + self._settings.publish_timeout_s
+
+        def send(app: Celery) -> None:
+            for nudge in nudges:
+                if time.monotonic() > ends:
+                    raise BrokerUnavailable(f"slow: {len(sent)} of {len(nudges)} sent in time")
+                sent.append(_send(app, nudge, root_id))
+
         try:
-            return self._within_deadline(lambda app: [_send(app, n, root_id) for n in nudges])
+            self._within_deadline(send)
         except BrokerUnavailable as error:
             log.warning("not published, stays in the outbox", extra={"why": str(error)})
-            return []
+        return sent.copy()
 
     def depth(self, stage: str, priority: int) -> int:
         """Messages that wait in the line of a stage and priority. Raises BrokerUnavailable."""
@@ -122,19 +132,22 @@ class Dispatcher:
         self._within_deadline(ask)
 
     def _within_deadline(self, work: Callable[[Celery], T]) -> T:
+        limit_s = self._settings.publish_timeout_s
         with self._lock:
             if self._pid != os.getpid():
                 self._start()
-            if self._busy is not None and not self._busy.done():
+            self._waiting = [call for call in self._waiting if not call[1].done()]
+            # Calls that are merely in front of this one are waited for; one that is past its own
+            # deadline hangs.
+            if self._waiting and time.monotonic() - self._waiting[0][0] > limit_s:
                 raise BrokerUnavailable("an earlier call still hangs")
             future = self._thread.submit(work, self._app)
-            self._busy = future
+            self._waiting.append((time.monotonic(), future))
         try:
-            return future.result(self._settings.publish_timeout_s)
+            return future.result(limit_s)
         except FutureTimeout:
-            raise BrokerUnavailable(
-                f"no answer within {self._settings.publish_timeout_s:g} s"
-            ) from None
+            future.cancel()  # not begun yet: then it need not begin either
+            raise BrokerUnavailable(f"no answer within {limit_s:g} s") from None
         except BROKER_ERRORS as error:
             raise BrokerUnavailable(str(error)) from error
 
@@ -143,7 +156,7 @@ class Dispatcher:
         self._pid = os.getpid()
         self._app = make_app(self._settings)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
-        self._busy = None
+        self._waiting = []
 
 
 def _send(app: Celery, nudge: Nudge, root_id: str | None) -> str:

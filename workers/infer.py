@@ -18,7 +18,8 @@ from pipeline.image import decode_prepared
 from pipeline.records.claims import Claim, Outcome
 from pipeline.storage import ObjectRef, StorageError, StorageUnavailable
 from workers.batcher import Batcher
-from workers.runner import Failure, Hold, worker_name
+from workers.names import worker_name
+from workers.runner import Failure, Hold
 
 Pixels = NDArray[np.uint8]
 

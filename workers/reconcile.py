@@ -6,8 +6,9 @@ from threading import Event
 
 from pipeline.context import Context
 from pipeline.dispatch import BrokerUnavailable
-from pipeline.records import intake, overdue
+from pipeline.records import claims, intake, overdue
 from pipeline.records.overdue import Scan
+from workers.names import dead_ones
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ def run(context: Context) -> None:
 def scan(context: Context) -> Scan:
     """Send what the outbox still holds and what is overdue, once."""
     settings = context.settings
+    if dead := dead_ones(claims.holders(context.engine, settings.lease_s)):
+        # Their leases need not run out first: nobody will write under those claims any more.
+        log.warning("workers died", extra={"images": claims.forsake(context.engine, dead)})
     drain_outbox(context)
     found = overdue.scan(
         context.engine,

@@ -1,8 +1,6 @@
 """What every stage does with a message: claim, work, write, announce what follows."""
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,6 +10,7 @@ from pipeline.context import Context
 from pipeline.records import claims, intake
 from pipeline.records.claims import Claim, Outcome
 from pipeline.storage import StorageFull, StorageRefused, StorageUnavailable
+from workers.names import worker_name
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +54,6 @@ class Hold:
         if self.rest_s == 0.0:
             claims.renew(self._context.engine, self._held, self._lease_s)
             self._renewed = time.monotonic()
-
-
-def worker_name(stage: str) -> str:
-    """Who writes a row: stage, host and process."""
-    return f"{stage}@{socket.gethostname()}:{os.getpid()}"
 
 
 def run_chunk(context: Context, work: Work, ids: Sequence[str], root_id: str | None) -> int:

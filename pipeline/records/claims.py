@@ -5,14 +5,14 @@ where its token is still the row's: a worker that fell asleep past its lease cha
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pipeline.db import now_s, write
+from pipeline.db import now_s, read, write
 from pipeline.flow import Step, quarantine
 from pipeline.records.intake import Nudge, announce
 from pipeline.tables import findings, images, stage_runs
@@ -141,6 +141,25 @@ def release(engine: Engine, claims: Sequence[Claim], pause_s: float, error: str)
         )
     )
     write(engine, lambda connection: connection.execute(query))
+
+
+def holders(engine: Engine, lease_s: float) -> set[str]:
+    """The worker processes that have images in hand, as they named themselves."""
+    now = now_s()
+    query = select(images.c.worker).where(
+        images.c.stage.is_not(None),
+        images.c.due_at.between(now, now + lease_s),  # so that the index bounds what is read
+        images.c.lease_until > now,
+    )
+    names = read(engine, lambda connection: connection.execute(query.distinct()).scalars().all())
+    return {name for name in names if name is not None}
+
+
+def forsake(engine: Engine, workers: Collection[str]) -> int:
+    """End the claims of processes that are known to be dead; returns how many. Attempts count."""
+    query = update(images).where(images.c.worker.in_(workers), images.c.lease_until.is_not(None))
+    query = query.values(lease_until=None, due_at=now_s())
+    return write(engine, lambda connection: connection.execute(query).rowcount)
 
 
 def ending(step: Step, now: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
-from pipeline.db import now_s, write
+from pipeline.db import now_s, read, write
 from pipeline.states import Priority, State
 from pipeline.tables import images, jobs, outbox
 from pipeline.uid import new_id
@@ -121,16 +121,14 @@ def sent(engine: Engine, nudge_ids: Iterable[str]) -> None:
 
 def known_keys(engine: Engine, job_id: str, keys: Sequence[str]) -> set[str]:
     """Which of these `once_key`s the job has already."""
-    with engine.connect() as connection:
-        return _known(connection, job_id, keys)
+    return read(engine, lambda connection: _known(connection, job_id, keys))
 
 
 def stored_originals(engine: Engine, digests: Sequence[str]) -> dict[str, str]:
     """Object references of the originals with these sha256 that are stored already."""
     query = select(images.c.sha256, func.min(images.c.original)).group_by(images.c.sha256)
     query = query.where(images.c.sha256.in_(digests), images.c.original.is_not(None))
-    with engine.connect() as connection:
-        return dict(connection.execute(query).tuples().all())
+    return read(engine, lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
 
 def in_flight(engine: Engine, ids: Sequence[str]) -> int:

