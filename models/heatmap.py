@@ -42,10 +42,15 @@ def grad_cam(features: Float32, weights: Float32) -> Float32:
     Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391), relu(sum_k alpha_k A_k), is up to that
     constant the class activation map of Zhou et al. 2016 (arXiv 1512.04150) with its negative
     part cut: relu(sum_k w_k A_k). Divided by its maximum, the constant is gone.
+
+    A rare label may be over its low threshold while every place speaks against it. Then
+    Grad-CAM is empty, and the map shows instead where it does so least (from 0 at the minimum).
     """
-    raw: Float32 = np.maximum(np.tensordot(weights, features, axes=1), 0)
-    peak = float(raw.max())
-    return raw / np.float32(peak) if peak > 0 else raw
+    evidence: Float32 = np.tensordot(weights, features, axes=1).astype(np.float32)
+    floor = 0 if evidence.max() > 0 else evidence.min()
+    raw: Float32 = np.maximum(evidence - floor, 0)
+    peak = raw.max()
+    return raw / peak if peak > 0 else raw
 
 
 def overlay(image: NDArray[np.uint8], heatmap: Float32) -> bytes:

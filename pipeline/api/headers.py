@@ -32,12 +32,13 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
 
+        # Now, since a mounted application moves its own prefix into the root path.
+        defaults = SECURITY | _caching(path_of(scope))
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if path_of(scope).startswith("/static/"):
-                    headers.setdefault("Cache-Control", "no-cache")
-                for name, value in SECURITY.items():
+                for name, value in defaults.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -53,6 +54,10 @@ def path_of(scope: Scope) -> str:
     """The path within the application, which a proxy may serve below a prefix."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def _caching(path: str) -> dict[str, str]:
+    return {"Cache-Control": "no-cache"} if path.startswith("/static/") else {}
 
 
 def _cross_site(scope: Scope) -> bool:

@@ -1,6 +1,8 @@
 """`xraytriage stages`: the catalogue and the essence of each model card."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +12,13 @@ from pipeline.commands.options import WRONG, DataDir, Json, settings_of
 if TYPE_CHECKING:
     from models.card import Label, ModelCard
     from models.spec import StageSpec
+
+ABNORMAL = "abnormal"
+"""The label that sums up the findings, where a stage has one."""
+NOT_MAIN = {"n", "positives", "confusion"}
+BREAKDOWN = re.compile(r"_by_")
+SUMMED_UP = ("auc", "auc_ci95", "balanced_accuracy")
+"""What is shown of it."""
 
 
 def stages(data_dir: DataDir = None, as_json: Json = False) -> None:
@@ -68,6 +77,7 @@ def _stage(spec: "StageSpec", card: "ModelCard") -> dict[str, Any]:
         "metrics": card.metrics,
         "sha256": card.weights.sha256,
         "bytes": card.weights.bytes,
+        "known_failures": list(card.known_failures),
         "intended_use": card.intended_use,
         "disclaimer": card.disclaimer,
     }
@@ -92,25 +102,34 @@ def _text(stage: dict[str, Any]) -> str:
     lines = [
         f"{stage['name']}  ({when})  {stage['version']}",
         f"  {stage['architecture']}, {size}, sha256 {stage['sha256']}",
-        *(f"  {name}: {value}" for name, value in _plain(stage["metrics"])),
+        *_figures(stage["metrics"]),
         *_label_lines(stage),
         f"  {stage['disclaimer']}",
     ]
     return "\n".join(lines)
 
 
-def _plain(metrics: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Single figures, however deep; lists (curves, matrices) stay in the card."""
-    found: list[tuple[str, str]] = []
-    for name, value in metrics.items():
-        path = f"{above}{name.replace('_', ' ')}"
-        if isinstance(value, dict):
-            found += _plain(value, f"{path}, ")
-        elif isinstance(value, float):
-            found.append((path, f"{value:.3f}"))
-        elif isinstance(value, int | str):
-            found.append((path, str(value)))
-    return found
+def _figures(facts: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The main figures of a card; those of single labels, classes and data sets stay in it."""
+    for name, value in facts.items():
+        words = f"{above}{name.replace('_', ' ')}"
+        if name in NOT_MAIN or name.endswith("_ci95") or BREAKDOWN.search(name):
+            continue
+        if name == "labels":
+            summed_up = value.get(ABNORMAL, {})
+            main = {name: summed_up[name] for name in SUMMED_UP if name in summed_up}
+            yield from _figures(main, f"{above}{ABNORMAL} ")
+        elif isinstance(value, dict) and "value" not in value:
+            yield from _figures(value, f"{words} ")
+        elif isinstance(value, dict):
+            yield _figure(words, value["value"], value.get("ci95"))
+        elif isinstance(value, int | float):
+            yield _figure(words, value, facts.get(f"{name}_ci95"))
+
+
+def _figure(words: str, value: float, interval: list[float] | None) -> str:
+    within = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return f"  {words:<40} {value:.3f}{within}"
 
 
 def _label_lines(stage: dict[str, Any]) -> list[str]:
@@ -128,7 +147,9 @@ def _label_lines(stage: dict[str, Any]) -> list[str]:
             for measure in ("sensitivity", "specificity")
             if point[measure] is not None
         ]
-        lines.append(f"  {name:<36} {', '.join(figures)}")
+        lines.append(f"    {name:<38} {', '.join(figures)}")
     if lines:
-        lines.insert(0, f"  labels at operating point {at!r} (of {stage['operating_points']}):")
+        others = ", ".join(name for name in stage["operating_points"] if name != at)
+        more = f" (there is {others} too)" if others else ""
+        lines.insert(0, f"  labels at operating point {at}{more}:")
     return [f"  labels: {', '.join(plain)}", *lines] if plain else lines

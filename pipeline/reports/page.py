@@ -137,7 +137,7 @@ def _found(view: ImageView) -> list[FindingView]:
 
 
 def _mapped(view: ImageView) -> list[FindingView]:
-    """The findings whose heatmaps are shown: named ones before the one that sums them up."""
+    """The findings whose heatmaps are shown: the surest."""
     mapped = [finding for finding in _found(view) if finding.heatmap is not None]
-    mapped.sort(key=lambda finding: (finding.label == ABNORMAL, -finding.score))
+    mapped.sort(key=lambda finding: -finding.score)
     return mapped[:HEATMAPS_SHOWN]

@@ -10,9 +10,10 @@ import pytest
 from pipeline import db
 from pipeline.records import claims, intake, overdue
 from pipeline.settings import Settings
-from pipeline.states import Priority
+from pipeline.states import TERMINAL, Priority
 from pipeline.uid import new_id
 from tests.faults.conftest import NewPlant
+from tests.faults.plant import Plant
 from tests.faults.servers import wait_until
 from workers.names import dead_ones, worker_name
 
@@ -57,12 +58,20 @@ def test_its_images_are_sent_again_alone_and_the_attempt_counts(tmp_path: Path) 
 
 
 def test_work_goes_on_within_a_scan_although_the_lease_is_long(new_plant: NewPlant) -> None:
-    plant = new_plant(lease_s=600.0)
+    plant = new_plant(lease_s=LEASE_S)
     plant.staff(slow_s=0.05)
     plant.ready()
     plant.submit(range(40))
     models = plant.workers["gate"]
     wait_until(lambda: bool(plant.held_by(models)), "the models have images in hand")
+    in_hand = plant.held_by(models)
     models.kill()
     plant.over()
-    plant.settle("kill -9, lease of 10 minutes", deadline_s=90)
+    wait_until(lambda: _have_ended(plant, in_hand), "what it had in hand was taken over", 45.0)
+    plant.settle(f"kill -9, lease of {LEASE_S:g} s")
+
+
+def _have_ended(plant: Plant, ids: list[str]) -> bool:
+    plant.tend()
+    states = plant.states()
+    return all(states[image_id] in TERMINAL for image_id in ids)

@@ -28,11 +28,21 @@ def test_closed_form_is_grad_cam_of_autograd_up_to_a_constant() -> None:
     np.testing.assert_allclose(result, expected / expected.max(), atol=1e-5)
 
 
-def test_negative_evidence_is_no_heat() -> None:
-    features = np.ones((2, 3, 3), np.float32)
-    result = grad_cam(features, np.array([-1, 0.5], np.float32))
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        ([[4, 2], [0, -4]], [[1, 0.5], [0, 0]]),
+        ([[-1, -3], [-5, -5]], [[1, 0.5], [0, 0]]),
+        ([[-1, -1], [-1, -1]], [[0, 0], [0, 0]]),
+        ([[0, 0], [0, 0]], [[0, 0], [0, 0]]),
+    ],
+    ids=["negative-is-cut", "all-negative-shows-the-least", "even", "nothing"],
+)
+def test_evidence_becomes_heat(evidence: list[list[float]], expected: list[list[float]]) -> None:
+    features = np.array([evidence, np.ones((2, 2))], np.float32)
+    result = grad_cam(features, np.array([1, 0], np.float32))
     assert result.dtype == np.float32
-    np.testing.assert_array_equal(result, np.zeros((3, 3)))
+    np.testing.assert_array_equal(result, expected)
 
 
 def decode(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

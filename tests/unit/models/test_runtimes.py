@@ -23,19 +23,11 @@ ArtifactMaker = Callable[..., Path]
 LABELS = ("abnormal", "Mass", "Edema")
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["gray", "three-channels"])
-def artifact(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    make_artifact: ArtifactMaker,
-) -> Path:
-    return make_artifact(
-        tmp_path_factory.mktemp("chest"),
-        LABELS,
-        stage="chest",
-        activation="sigmoid",
-        channels=request.param,
-    )
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory, make_artifact: ArtifactMaker) -> Path:
+    """Three channels; test_weights.py compares the runtimes on one."""
+    folder = tmp_path_factory.mktemp("chest")
+    return make_artifact(folder, LABELS, stage="chest", activation="sigmoid", channels=3)
 
 
 @pytest.fixture(scope="module")

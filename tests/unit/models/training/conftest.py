@@ -11,8 +11,19 @@ from models.training.config import TrainConfig, parse_config
 
 SIDE = 40
 COLUMNS = (
-    "file", "split", "is_xray", "group", "xray_type", "abnormal", "positive", "negative", "view",
-    "dataset", "source", "group_id", "license",
+    "file",
+    "split",
+    "is_xray",
+    "group",
+    "xray_type",
+    "abnormal",
+    "positive",
+    "negative",
+    "view",
+    "dataset",
+    "source",
+    "group_id",
+    "license",
 )
 
 

@@ -48,8 +48,19 @@ def test_a_trial_from_the_command_line(
     )
     monkeypatch.setattr(
         "sys.argv",
-        ["training", "train", "gate", "--data", str(manifest), "--out", str(out),
-         "--config", str(config), "--steps", "1"],
+        [
+            "training",
+            "train",
+            "gate",
+            "--data",
+            str(manifest),
+            "--out",
+            str(out),
+            "--config",
+            str(config),
+            "--steps",
+            "1",
+        ],
     )
     assert entry.main() == 0
     assert (out / "card.json").is_file()

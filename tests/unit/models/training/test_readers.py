@@ -99,7 +99,10 @@ def test_folder_per_class(tmp_path: Path) -> None:
 
     assert len(records) == 8
     assert {(r.xray_type, r.is_xray, r.abnormal) for r in records} == {
-        ("chest", True, False), ("chest", True, True), ("hand", True, None), ("", False, None),
+        ("chest", True, False),
+        ("chest", True, True),
+        ("hand", True, None),
+        ("", False, None),
     }
     assert sum(r.split == "val" for r in records) == 4
 

@@ -44,8 +44,12 @@ def test_a_few_steps_lower_the_loss(dataset: DataSet, tmp_path: Path) -> None:
     weight = recipe.train_weights(dataset, config)
     seen = [
         recipe.one_step(
-            network, optimizer, recipe.draw(dataset, dataset.images, weight, config, step),
-            config, step, CPU,
+            network,
+            optimizer,
+            recipe.draw(dataset, dataset.images, weight, config, step),
+            config,
+            step,
+            CPU,
         )["gate"]
         for step in range(30)
     ]
@@ -75,9 +79,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(
         assert torch.equal(value, resumed[name]), name
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(
-    dataset: DataSet, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused(dataset: DataSet, tmp_path: Path) -> None:
     run(tiny_config("gate"), dataset, tmp_path)
     with pytest.raises(CheckpointError, match="another configuration"):
         run(tiny_config("gate", seed=99), dataset, tmp_path)
@@ -181,7 +183,8 @@ def test_a_stage_starts_from_the_trunk_and_its_own_head() -> None:
     head = PREFIX + "gate"
     assert torch.equal(gate.heads[head].weight, joint.heads[head].weight)  # type: ignore[arg-type]
     assert adopt(MultiHead(("type",)), joint.state_dict()) == [
-        f"heads.{PREFIX}type.bias", f"heads.{PREFIX}type.weight"
+        f"heads.{PREFIX}type.bias",
+        f"heads.{PREFIX}type.weight",
     ]
 
 

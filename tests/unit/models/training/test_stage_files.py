@@ -121,22 +121,28 @@ def chest_record(abnormal: bool | None) -> Record:
         (Walk(Record(Path(), "val", False), Prediction(answer="other"), None, None), True),
         (
             Walk(
-                Record(Path(), "val", False), Prediction(answer="xray"),
-                Prediction(answer="hand"), None,
+                Record(Path(), "val", False),
+                Prediction(answer="xray"),
+                Prediction(answer="hand"),
+                None,
             ),
             False,
         ),
         (Walk(chest_record(True), Prediction(answer="other"), None, None), False),
         (
             Walk(
-                chest_record(True), Prediction(answer="xray"), Prediction(answer="chest"),
+                chest_record(True),
+                Prediction(answer="xray"),
+                Prediction(answer="chest"),
                 Prediction(positives=("abnormal",)),
             ),
             True,
         ),
         (
             Walk(
-                chest_record(False), Prediction(answer="xray"), Prediction(answer="chest"),
+                chest_record(False),
+                Prediction(answer="xray"),
+                Prediction(answer="chest"),
                 Prediction(positives=("abnormal",)),
             ),
             False,
@@ -157,9 +163,7 @@ def test_end_to_end_of_nothing_known_is_empty() -> None:
     assert found["accuracy"]["n"] == 0
 
 
-def test_a_session_ends_with_a_stage_that_loads(
-    records: list[Record], tmp_path: Path
-) -> None:
+def test_a_session_ends_with_a_stage_that_loads(records: list[Record], tmp_path: Path) -> None:
     config = tiny_config("chest", head_images=16, shares={"chest": 1.0})
     plan = session.Plan(config, tmp_path, None, tmp_path / "cache", steps=2)
     session.run(plan, records, quiet)
