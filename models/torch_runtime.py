@@ -36,8 +36,8 @@ class TorchRuntime:
             torch.set_num_threads(threads)
         network = build(len(card.labels), card.channels)
         _fill(network, directory / card.weights.file)
-        network.eval().to(device=device, dtype=self._dtype, memory_format=torch.channels_last)
-        self._network = network
+        network.to(memory_format=torch.channels_last)
+        self._network = network.to(device, self._dtype).eval()
 
     def run(self, batch: Float32, *, features: bool) -> tuple[Float32, Float32 | None]:
         """See `models.runtime.Runtime`; raises DeviceLostError too."""

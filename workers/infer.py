@@ -16,10 +16,10 @@ from pipeline.context import Context
 from pipeline.flow import advance
 from pipeline.image import decode_prepared
 from pipeline.records.claims import Claim, Outcome
-from pipeline.storage import ObjectRef, StorageError, StorageUnavailable
+from pipeline.storage import ObjectRef, StorageError
 from workers.batcher import Batcher
 from workers.names import worker_name
-from workers.runner import Failure, Hold
+from workers.runner import SERVERS_AT_FAULT, Failure, Hold
 
 Pixels = NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ class Infer:
         refs = [ObjectRef.parse(claim.prepared or "") for claim in held]
         loaded: list[Pixels | Failure] = []
         for blob in self._context.store.get_many(refs):
-            if isinstance(blob, StorageUnavailable):
+            if isinstance(blob, SERVERS_AT_FAULT):
                 raise blob
             if isinstance(blob, StorageError):
                 loaded.append(Failure(f"the prepared image can't be read back: {blob}"))

@@ -16,8 +16,8 @@ from pipeline.limits import Limits
 from pipeline.reasons import Unreadable
 from pipeline.records.claims import Claim, Outcome
 from pipeline.settings import Settings
-from pipeline.storage import ObjectRef, StorageError, StorageUnavailable
-from workers.runner import Failure, Hold
+from pipeline.storage import ObjectRef, StorageError
+from workers.runner import SERVERS_AT_FAULT, Failure, Hold
 
 
 class Prepare:
@@ -48,7 +48,7 @@ class Prepare:
             yield from self._context.store.get_many(list(alike))
 
     def _decode(self, original: bytes | StorageError) -> Decoded | Unreadable | Failure:
-        if isinstance(original, StorageUnavailable):
+        if isinstance(original, SERVERS_AT_FAULT):
             raise original
         if isinstance(original, StorageError):
             return Failure(f"the original can't be read back: {original}")
@@ -59,9 +59,8 @@ class Prepare:
             return refusal
         except MemoryError:
             return Failure("decoding needs more memory than is allowed")
-        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            # A decoder's own fault on untrusted bytes; its words may quote the header, so they
-            # are not kept.
+        except Exception as error:  # a decoder's own fault on untrusted bytes, whatever it is
+            # Its words may quote the header, so they are not kept.
             return Failure(f"the decoder failed with {type(error).__name__}")
 
     def _outcome(

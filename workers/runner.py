@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from sqlalchemy.exc import OperationalError
+
 from models.errors import ModelError
 from pipeline.context import Context
 from pipeline.records import claims, intake
@@ -14,7 +16,13 @@ from workers.names import worker_name
 
 log = logging.getLogger(__name__)
 
-SERVERS_AT_FAULT = (StorageUnavailable, StorageFull, StorageRefused, ModelError)
+SERVERS_AT_FAULT = (
+    StorageUnavailable,
+    StorageFull,
+    StorageRefused,
+    ModelError,
+    OperationalError,  # the database's
+)
 """Errors that say nothing about the images: their claims are given back, no attempt counts."""
 PAUSE_S = 5.0
 """After a failed attempt, before the reconciler may send the image again."""
@@ -80,6 +88,10 @@ def run_chunk(context: Context, work: Work, ids: Sequence[str], root_id: str | N
         )
         claims.release(context.engine, held, PAUSE_S, _why(error))
         return 0
+    except Exception as error:
+        # An error of the program, or of a library on one of the images. Its words may quote an
+        # image, so neither they nor its trace are kept; each image is tried again alone.
+        answers = [Failure(f"{work.stage} failed with {type(error).__name__}") for _ in held]
     return _write(context, work.stage, held, answers, root_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -111,6 +112,38 @@ def calibrate(
     stages = stage or [name for name in STAGES if name != "joint"]
     for card in refit_cards(readers.read(manifest), weights, out, manifest.stem, stages):
         typer.echo(f"{card.model_version} written to {out / card.stage}")
+
+
+@app.command()
+def pointing(
+    manifest: Annotated[Path, typer.Option(help="The images' manifest CSV.")],
+    boxes: Annotated[Path, typer.Option(help="CSV: file, finding, x, y, width, height.")],
+    out: Out,
+    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "val",
+    weights: Weights = WEIGHTS_ROOT,
+) -> None:
+    """Check the chest heatmaps against boxes: hit rate of the peak, beside chance."""
+    from models.training.pointing import pointing_game, read_boxes
+
+    records = [r for r in readers.read(manifest) if split in (r.split, "all")]
+    _write(out, "pointing.json", pointing_game(
+        records, read_boxes(boxes), weights / "chest", manifest.parent
+    ))
+
+
+@app.command()
+def baseline(data: Data, out: Out) -> None:
+    """Logistic regression on the teacher's frozen features: what our networks stand beside."""
+    from models.training.baseline import linear_probe
+
+    _write(out, "baseline.json", linear_probe(readers.read(data), out / "cache"))
+
+
+def _write(out: Path, name: str, found: object) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=1)
+    (out / name).write_text(text + "\n", encoding="utf-8")
+    typer.echo(text)
 
 
 @contextmanager

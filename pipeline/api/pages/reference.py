@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 def with_code(text: str) -> Markup:
     """Text in which what stands between backticks is set as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704 - escaped
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def endpoints(openapi: dict[str, Any]) -> list[dict[str, Any]]:

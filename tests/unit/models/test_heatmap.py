@@ -17,8 +17,8 @@ def test_closed_form_is_grad_cam_of_autograd_up_to_a_constant() -> None:
     torch.manual_seed(0)
     network = build(n_labels=3).eval()
     features = network.forward_features(torch.randn(1, 1, 96, 96)).detach().requires_grad_()
-    network.forward_head(features)[0, 1].backward()
-    alpha = features.grad[0].mean(dim=(1, 2))  # Selvaraju et al. 2017, eq. 1
+    (gradient,) = torch.autograd.grad(network.forward_head(features)[0, 1], features)
+    alpha = gradient[0].mean(dim=(1, 2))  # Selvaraju et al. 2017, eq. 1
     expected = torch.relu((alpha[:, None, None] * features[0]).sum(0)).detach().numpy()
 
     weights = network.classifier.weight[1].detach().numpy()

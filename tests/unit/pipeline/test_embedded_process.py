@@ -29,16 +29,16 @@ def test_a_child_leads_a_session_of_its_own(child: Child) -> None:
 
 
 def test_a_child_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from pipeline.embedded.process import Child
+child = Child({FOR_EVER!r}, {{}}, Path("."), Path({str(tmp_path / "log")!r}))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
     parent = subprocess.Popen(
-        [
-            *(sys.executable, "-c"),
-            "import sys, time\n"
-            "from pathlib import Path\n"
-            "from pipeline.embedded.process import Child\n"
-            f"child = Child({FOR_EVER!r}, {{}}, Path('.'), Path({str(tmp_path / 'log')!r}))\n"
-            "print(child.pid, flush=True)\n"
-            "time.sleep(600)\n",
-        ],
+        [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
@@ -79,16 +79,14 @@ def test_the_last_lines_of_a_log_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_process_name_may_hold_anything() -> None:
     # The name stands in brackets in /proc/<pid>/stat and may hold blanks and brackets itself.
+    code = """
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b") S 1 (x", 0, 0, 0)
+print(flush=True)
+time.sleep(600)
+"""
     renamed = subprocess.Popen(
-        [
-            *(sys.executable, "-S", "-c"),
-            "import ctypes, time\n"
-            "ctypes.CDLL(None).prctl(15, b') S 1 (x', 0, 0, 0)\n"
-            "print(flush=True)\n"
-            "time.sleep(600)\n",
-        ],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
+        [sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, start_new_session=True
     )
     assert renamed.stdout is not None
     renamed.stdout.readline()

@@ -1,10 +1,12 @@
 """Small generated data: bars and blobs that a network learns in a few steps."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from models.training.config import TrainConfig, parse_config
@@ -59,6 +61,15 @@ def row(kind: str, index: int, split: str) -> dict[str, str]:
         "group_id": f"{split}-{kind}-{index}",
         "license": "CC0",
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors on busy cores: a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def run(config: TrainConfig, dataset: DataSet, out: Path) -> dict[str, torch.Ten
 
 
 def test_a_few_steps_lower_the_loss(dataset: DataSet, tmp_path: Path) -> None:
-    phase = {"px": 32, "steps": 30, "batch": 8, "lr": 2e-3, "lr_end": 2e-3}
+    phase = {"px": 32, "steps": 14, "batch": 8, "lr": 2e-3, "lr_end": 2e-3}
     config = tiny_config("gate", phase=[phase])
     network = recipe.start(config, dataset, None)
     optimizer = torch.optim.RAdam(network.parameters())
@@ -51,9 +51,9 @@ def test_a_few_steps_lower_the_loss(dataset: DataSet, tmp_path: Path) -> None:
             step,
             CPU,
         )["gate"]
-        for step in range(30)
+        for step in range(14)
     ]
-    assert np.mean(seen[-6:]) < 0.7 * np.mean(seen[:6])
+    assert np.mean(seen[-4:]) < 0.8 * np.mean(seen[:4])
 
 
 def test_a_resumed_run_ends_where_an_undisturbed_one_does(
@@ -110,9 +110,11 @@ def test_solved_heads_do_better_and_leave_the_trunk_alone(dataset: DataSet) -> N
     batch = recipe.draw(dataset, dataset.images, weight, config, 4)
     trunk = network.trunk.features.conv0.weight.clone()  # type: ignore[operator,union-attr]
     network.eval()
-    before = sum(float(v) for v in recipe.losses(network(batch.x), batch, config).values())
+    with torch.no_grad():
+        before = sum(float(v) for v in recipe.losses(network(batch.x), batch, config).values())
     solve(network, dataset, config, CPU)
-    after = sum(float(v) for v in recipe.losses(network(batch.x), batch, config).values())
+    with torch.no_grad():
+        after = sum(float(v) for v in recipe.losses(network(batch.x), batch, config).values())
 
     assert after < before
     assert torch.equal(trunk, network.trunk.features.conv0.weight)  # type: ignore[arg-type,union-attr]

@@ -92,6 +92,7 @@ def test_nothing_of_fastapis_own_error_shape_is_left(document: dict[str, Any]) -
 
 def test_the_page_shows_every_endpoint_and_problem(client: TestClient) -> None:
     html = client.get("/docs").text
+    assert "each as a form field <code>files</code>" in " ".join(html.split())
     for kind in Kind:
         assert f'id="problem-{kind.slug}"' in html
     for name in operations(client.get("/openapi.json").json()):
