@@ -47,9 +47,6 @@ class Settings(BaseSettings):
     catalogue: Annotated[
         Path | None, Field(description="File with further stages (see models/catalogue.py)")
     ] = None
-    model_cache_dir: Annotated[
-        Path | None, Field(description="Exported ONNX files; unset: data_dir/models")
-    ] = None
     device: Annotated[Device, Field(description="auto, cpu or cuda")] = Device.AUTO
     operating_point: Annotated[
         str | None, Field(description="sensitive, balanced or specific; unset: the card's")
@@ -85,11 +82,6 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy address of the database in use."""
         return self.database_url or f"sqlite:///{self.sqlite_path}"
-
-    @property
-    def models(self) -> Path:
-        """Folder of the exported ONNX files."""
-        return self.model_cache_dir or self.data_dir / "models"
 
 
 @cache

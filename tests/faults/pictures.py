@@ -1,6 +1,7 @@
 """Small images whose gray level decides every answer, and what an undisturbed run says of them."""
 
 import io
+import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -19,6 +20,9 @@ from tests.stand_in.stages import StandIn
 
 GRAYS = (20, 100, 150, 220)
 """An abnormal chest, a normal chest, a hand, and not an X-ray (see `tests.stand_in.stages`)."""
+
+PATIENT = "Jane Doe"
+"""Must not be seen in any log (I8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,20 @@ def picture(number: int, marker: str | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def name_of(number: int) -> str:
+    """File name of a picture: a person's, as names from hospitals often are."""
+    return f"{PATIENT} {number}.png"
+
+
+def number_of(name: str) -> int | None:
+    """Number of the picture with this file name; None for any other file."""
+    match = re.search(rf"{PATIENT} (\d+)\.png$", name)
+    return int(match[1]) if match else None
+
+
 def source(number: int) -> Source:
-    """Picture as a file; its name is its number."""
-    return Source(str(number), lambda: io.BytesIO(picture(number)))
+    """Picture as a file."""
+    return Source(name_of(number), lambda: io.BytesIO(picture(number)))
 
 
 def blob(name: str, data: bytes) -> Source:

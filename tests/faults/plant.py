@@ -25,7 +25,7 @@ from pipeline.states import TERMINAL, Priority, State
 from pipeline.tables import images, jobs, stage_runs
 from pipeline.verify import violations
 from tests.faults import ledger
-from tests.faults.pictures import Told, expected, source, told
+from tests.faults.pictures import PATIENT, Told, expected, number_of, source, told
 from tests.faults.servers import Valkey, Weed, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -213,7 +213,7 @@ class Plant:
     def take(self, sources: Iterable[Source], job: str | None = None) -> Iterator[Accepted]:
         """Send any files in, and keep the books."""
         for item in accept(self.door or self.context, job or self.open_job(), sources):
-            self.accepted[item.image_id] = int(item.name) if item.name.isdigit() else None
+            self.accepted[item.image_id] = number_of(item.name)
             yield item
 
     def states(self) -> dict[str, State]:
@@ -262,6 +262,8 @@ class Plant:
         assert list(violations(self.context, settled=True)) == []
         assert set(states) == set(self.accepted), "I2, I6: what was accepted is what is there"
         assert (row.lost, row.duplicated, row.quarantined) == (0, 0, quarantined)
+        for worker in self.workers.values():
+            assert PATIENT not in worker.log.read_text(errors="replace"), "I8"
         if answers:
             self.check_answers()
 

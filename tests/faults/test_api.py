@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from pipeline.api.app import create_app
 from tests.faults import ledger
 from tests.faults.conftest import NewPlant
-from tests.faults.pictures import picture
+from tests.faults.pictures import name_of, number_of, picture
 
 pytestmark = pytest.mark.faults
 
@@ -23,13 +23,13 @@ def test_a_submission_is_accepted_without_a_broker(new_plant: NewPlant, broker: 
     took = []
     with TestClient(create_app(plant.settings)) as client:
         for first in (0, 4, 8):
-            files = [("files", (str(n), picture(n))) for n in range(first, first + 4)]
+            files = [("files", (name_of(n), picture(n))) for n in range(first, first + 4)]
             began = time.monotonic()
             answer = client.post("/v1/jobs", files=files)
             took.append(time.monotonic() - began)
             assert answer.status_code == 202
             for image in answer.json()["images"]:
-                plant.accepted[image["id"]] = int(image["name"])
+                plant.accepted[image["id"]] = number_of(image["name"])
     assert max(took) < plant.settings.publish_timeout_s + LIMIT_S
     ledger.NOTES.append(f"POST /v1/jobs with the broker {broker}: {max(took):.1f} s at most")
     if broker == "absent":

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from pipeline.tables import images
 from tests.faults.conftest import NewPlant
-from tests.faults.pictures import picture
+from tests.faults.pictures import name_of, number_of, picture
 from tests.faults.plant import REPOSITORY, Plant
 from tests.faults.servers import wait_until
 
@@ -51,7 +51,7 @@ def _tree(root: Path) -> Path:
     for number in range(COUNT):
         folder = root / f"ward {number % 7}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(picture(number))
+        (folder / name_of(number)).write_bytes(picture(number))
     (root / "notes.txt").write_text("not an image")
     return root
 
@@ -76,7 +76,6 @@ def _taken_in(plant: Plant) -> int:
 def _adopt(plant: Plant) -> None:
     """The command took these in, not the plant; what was accepted is what lies in the tree."""
     for image_id, view in plant.views().items():
-        stem = Path(view.row["name"]).stem
-        plant.accepted[image_id] = int(stem) if stem.isdigit() else None
+        plant.accepted[image_id] = number_of(view.row["name"])
     numbers = sorted(number for number in plant.accepted.values() if number is not None)
     assert numbers == list(range(COUNT)), "every file once"

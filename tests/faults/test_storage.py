@@ -1,12 +1,13 @@
 """The storage dies, errs, cuts answers short, or has no room; so has the disk of this host."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from pipeline import disk
 from pipeline.context import Context
-from pipeline.ingest import NoRoom, Source
+from pipeline.ingest import NoRoom
 from pipeline.settings import Settings
 from pipeline.storage import StorageUnavailable
 from tests.faults import ledger
@@ -84,7 +85,7 @@ def test_the_storage_errs_in_a_fifth_of_all_requests(
 def _submit_stubbornly(plant: Plant, numbers: range, job: str) -> None:
     """As a client does that got no answer; the keys keep what was taken from being taken twice."""
     for _ in range(MAX_TRIES):
-        files = (Source(str(n), source(n).open, once_key=str(n)) for n in numbers)
+        files = [replace(source(n), once_key=str(n)) for n in numbers]
         try:
             list(plant.take(files, job))
         except StorageUnavailable:

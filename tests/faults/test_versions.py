@@ -10,7 +10,7 @@ from pipeline.flow import state_before
 from pipeline.records import intake, overdue
 from pipeline.tables import stage_runs
 from tests.faults.conftest import NewPlant
-from tests.faults.pictures import expected, told
+from tests.faults.pictures import expected, number_of, told
 from tests.faults.plant import Plant
 from tests.faults.servers import wait_until
 
@@ -76,7 +76,9 @@ def _check_each(plant: Plant) -> None:
     """Every run of either version says what an undisturbed run says."""
     for view in plant.views().values():
         said = told(view)
-        wanted = expected(int(view.row["name"]))
+        number = number_of(view.row["name"])
+        assert number is not None
+        wanted = expected(number)
         assert (said.state, said.reason_code) == (wanted.state, wanted.reason_code)
         right = {(stage, *rest) for stage, _, *rest in wanted.runs}
         assert {(stage, *rest) for stage, _, *rest in said.runs} == right

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.records import quarantine
 from pipeline.records.intake import open_job
 from pipeline.settings import Settings
 from pipeline.states import Priority, State
+from pipeline.storage import ObjectStore
 from pipeline.verify import Violation
 from tests.stand_in.finished import FinishedJob, MemoryStore
 
@@ -202,6 +204,7 @@ def test_quarantine_wants_ids_or_all(job: FinishedJob, arguments: list[str]) -> 
 
 
 def test_verify_prints_what_is_broken(job: FinishedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    _give_a_stack(monkeypatch)
     monkeypatch.setattr(verifying, "violations", lambda *_, **__: iter(()))
     assert (run("verify").exit_code, run("verify").output) == (0, "All promises hold.\n")
     broken = Violation("I4", "x", "gone")
@@ -210,6 +213,15 @@ def test_verify_prints_what_is_broken(job: FinishedJob, monkeypatch: pytest.Monk
     assert shown.exit_code == 1
     assert [json.loads(line)["promise"] for line in shown.output.splitlines()] == ["I4", "I4"]
     assert "2 broken." in run("verify").output
+
+
+def _give_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def for_one_run(settings: Settings, *_: object, **__: object) -> Iterator[running.Reached]:
+        yield running.Reached(settings, lambda: None)
+
+    monkeypatch.setattr("pipeline.commands.verify.for_one_run", for_one_run)
+    monkeypatch.setattr(ObjectStore, "ensure_bucket", lambda _: None)
 
 
 def test_requeue_sends_ended_images_through_a_stage(job: FinishedJob) -> None:
