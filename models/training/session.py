@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,10 +54,11 @@ def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> Non
     figures = validate.figures(logits, loaded, rows)
     (plan.out / "validation.json").write_text(json.dumps(figures, indent=1) + "\n")
     card = export(network.cpu().as_densenet(config.stage), config, records, plan.out, RECIPE)
+    measured: dict[str, Any] = card.model_dump()["metrics"]["val"]
     if config.stage == "type":
-        plots.confusion(card.metrics["val"]["confusion"], plan.out / "confusion.png")  # type: ignore[index,call-overload,arg-type]
+        plots.confusion(measured["confusion"], plan.out / "confusion.png")
     if config.stage == "chest":
-        plots.auc_bars(card.metrics["val"], plan.out / "auc.png")  # type: ignore[arg-type]
+        plots.auc_bars(measured, plan.out / "auc.png")
 
 
 def shortened(config: TrainConfig, steps: int | None) -> TrainConfig:

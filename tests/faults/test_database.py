@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from threading import Thread
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_postgresql_restarts_and_crashes_in_mid_run(
 ) -> None:
     plant = new_plant(database_url=postgres.url)
     plant.staff(slow_s=0.01)
+    plant.start("reconcile", name="a second reconciler")
     plant.ready()
     plant.submit(range(100))
     plant.settle("none, on PostgreSQL")
@@ -64,7 +66,9 @@ def test_postgresql_restarts_and_crashes_in_mid_run(
         plant.submit(range(first, first + 100))
         wait_until(lambda: plant.finished() > done, "it flows")  # noqa: B023
         end()
-        postgres.start()
+        starter = Thread(target=postgres.start)
+        starter.start()
+        plant.submit(range(first + 100, first + 120))  # it waits until the database is back
+        starter.join()
         plant.over()
-        plant.submit(range(first + 100, first + 120))
         plant.settle(f"PostgreSQL: {end.__name__.replace('_', ' ')}")

@@ -9,8 +9,9 @@ import pytest
 from pipeline.ingest import Source
 from pipeline.records.results import ImageView
 from tests.faults.conftest import NewPlant
-from tests.faults.plant import REPOSITORY, Plant
+from tests.faults.plant import Plant
 from tests.faults.servers import wait_until
+from tests.faults.worker_process import REPOSITORY
 
 WEIGHTS = REPOSITORY / "models" / "weights" / "chest" / "weights.safetensors"
 
@@ -30,7 +31,7 @@ def test_real_models_are_killed_at_work(
 ) -> None:
     # Exported once, then read by every process.
     cache = tmp_path_factory.mktemp("onnx")
-    plant = new_plant(lease_s=20.0, model_cache_dir=cache)
+    plant = new_plant(lease_s=20.0)
     plant.staff(models="real")
     plant.ready()
     quiet = set(_submit(plant))

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from pipeline.tables import images
 from tests.faults.conftest import NewPlant
 from tests.faults.pictures import name_of, number_of, picture
-from tests.faults.plant import REPOSITORY, Plant
+from tests.faults.plant import Plant
 from tests.faults.servers import wait_until
+from tests.faults.worker_process import REPOSITORY
 
 pytestmark = pytest.mark.faults
 

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from pipeline.states import State
-from pipeline.tables import images, stage_runs
+from pipeline.tables import stage_runs
 from tests.faults import ledger
 from tests.faults.conftest import NewPlant
-from tests.faults.plant import Plant, Worker
+from tests.faults.plant import Plant
 from tests.faults.servers import wait_until
+from tests.faults.worker_process import Worker
 
 pytestmark = pytest.mark.faults
 
@@ -31,6 +32,7 @@ def test_an_undisturbed_run_says_what_was_worked_out_beforehand(plant: Plant) ->
 def test_twenty_kills_at_random_moments_while_images_flow(new_plant: NewPlant) -> None:
     plant = new_plant()
     plant.staff(EACH_ALONE, slow_s=0.05)
+    plant.start("reconcile", name="a second reconciler")
     plant.ready()
     chance = random.Random(4)
     job = plant.open_job()
@@ -144,17 +146,11 @@ def test_a_sleeper_changes_nothing_once_all_is_done(new_plant: NewPlant) -> None
     plant.start("prepare", name="prepare-2")
     plant.start("gate", "type", "chest", name="models-2")
     plant.settle("SIGSTOP of all workers, others take over")
-    before = _rows(plant)
+    before = plant.rows()
     for sleeper in sleepers:
         os.killpg(sleeper.pid, signal.SIGCONT)
         sleeper.terminate()  # a warm stop: what it has in hand it ends first
-    assert _rows(plant) == before
-
-
-def _rows(plant: Plant) -> list[object]:
-    with plant.context.engine.connect() as connection:
-        tables = (images, stage_runs)
-        return [tuple(row) for table in tables for row in connection.execute(select(table))]
+    assert plant.rows() == before
 
 
 def test_sigterm_under_load_drains_and_loses_nothing(new_plant: NewPlant) -> None:

@@ -118,7 +118,7 @@ class Moody(StandIn):
 def patch() -> None:
     """What the variables ask for."""
     slow_s = float(os.environ.get("STAND_IN_SLOW_S", "0"))
-    workers.prepare.decode = moody_decode(slow_s)  # type: ignore[attr-defined]
+    workers.prepare.decode = moody_decode(slow_s)  # type: ignore[attr-defined, assignment]
     if os.environ.get("STAND_IN_MODELS") != "real":
         version = os.environ.get("STAND_IN_VERSION", VERSION)
         models.stage.load = lambda spec, **_: Moody(spec.name, version)  # type: ignore[assignment]

@@ -229,7 +229,7 @@ def test_a_wrong_configuration_is_explained(tmp_path: Path) -> None:
         load_config(path)
     with pytest.raises(ConfigError, match="missing 'phase'"):
         parse_config({"stage": "gate"}, "c")
-    with pytest.raises(ConfigError, match="unknown key.*rotate"):
+    with pytest.raises(ConfigError, match=r"unknown key.*rotate"):
         tiny_config(augment={"rotate": 3})
     with pytest.raises(ConfigError, match="at least one"):
         tiny_config(phase=[])

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from models.artifact import load_card
+from models.stage import Prediction
 from models.training import session
 from models.training.calibrate import calibrate
 from models.training.chain import Walk
-from models.training.export import export
 from models.training.errors import CardError, ManifestError
 from models.training.evaluate import end_to_end, evaluate
+from models.training.export import export
 from models.training.manifest import Record, read_manifest
 from models.training.network import MultiHead
-from models.stage import Prediction
 from tests.unit.models.training.conftest import tiny_config
 
 

@@ -20,6 +20,11 @@ from tests.stand_in.finished import FinishedJob, png
 ABOUT = About(("in",), "xraytriage 0.1.0", images=10, seconds=4.0)
 
 
+@pytest.fixture(autouse=True)
+def _no_cards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("models.spec.WEIGHTS_ROOT", tmp_path / "no weights here")
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"

