@@ -121,6 +121,7 @@ class _Drive:
                     raise
                 self._note = "the database does not answer; the run goes on by itself"
             else:
+                self._note = None
                 return
             # The walk begins anew: what the job has already is passed over.
             self._look()

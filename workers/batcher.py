@@ -54,6 +54,8 @@ class Batcher(Generic[Item, Answer]):
     def _answer(self, batch: list[tuple[Item, Future[Answer]]]) -> None:
         try:
             answers = self._predict([item for item, _ in batch])
+            if len(answers) != len(batch):
+                raise ValueError(f"{len(answers)} answers to {len(batch)} items")
         except Exception as error:  # handed to whoever asked, whatever it is
             for _, future in batch:
                 future.set_exception(error)

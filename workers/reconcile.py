@@ -37,6 +37,9 @@ def scan(context: Context) -> Scan:
         # Their leases need not run out first: nobody will write under those claims any more.
         log.warning("workers died", extra={"images": claims.forsake(context.engine, dead)})
     drain_outbox(context)
+    if overdue.is_congested(context.engine, GRACE_S + settings.scan_s):
+        # The broker takes nothing at present: what is overdue would only pile up in the outbox.
+        return Scan([], 0, 0, 0)
     found = overdue.scan(
         context.engine,
         settings.lease_s,

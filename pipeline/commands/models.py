@@ -13,6 +13,31 @@ if TYPE_CHECKING:
 models = typer.Typer(no_args_is_help=True, help="Bring your own weights.")
 
 
+Weights = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, help="A state dict (torch.save) or safetensors."),
+]
+Stage = Annotated[str, typer.Option(help="The stage these weights are for.")]
+Out = Annotated[Path, typer.Option(file_okay=False, help="A new folder for the model.")]
+Kind = Annotated[
+    Literal["torchvision", "torchxrayvision"], typer.Option(help="Whose DenseNet-121 it is.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="What the outputs mean, in order: a,b,c. An empty name drops one."),
+]
+Activation = Annotated[
+    Literal["sigmoid", "softmax"],
+    typer.Option(help="sigmoid: any number of labels at once; softmax: one of them."),
+]
+InputPx = Annotated[int, typer.Option(help="Side of the input (torchvision).", min=32)]
+Mean = Annotated[
+    float | None, typer.Option(help="Pixels become (pixel/255 - mean)/std (torchvision).")
+]
+Std = Annotated[float | None, typer.Option(help="See --mean.")]
+Version = Annotated[str, typer.Option(help="Semantic version of these weights.")]
+
+
 @models.callback()
 def _group() -> None:
     """Keeps `import` a subcommand while it is the only one."""
@@ -20,31 +45,16 @@ def _group() -> None:
 
 @models.command("import", short_help="Register weights as a version of a stage.")
 def import_(
-    weights: Annotated[
-        Path,
-        typer.Argument(
-            exists=True, dir_okay=False, help="A state dict (torch.save) or safetensors."
-        ),
-    ],
-    stage: Annotated[str, typer.Option(help="The stage these weights are for.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="A new folder for the model.")],
-    kind: Annotated[
-        Literal["torchvision", "torchxrayvision"], typer.Option(help="Whose DenseNet-121 it is.")
-    ] = "torchvision",
-    labels: Annotated[
-        str | None,
-        typer.Option(help="What the outputs mean, in order: a,b,c. An empty name drops one."),
-    ] = None,
-    activation: Annotated[
-        Literal["sigmoid", "softmax"],
-        typer.Option(help="sigmoid: any number of labels at once; softmax: one of them."),
-    ] = "sigmoid",
-    input_px: Annotated[int, typer.Option(help="Side of the input (torchvision).")] = 224,
-    mean: Annotated[
-        float | None, typer.Option(help="Pixels become (pixel/255 - mean)/std (torchvision).")
-    ] = None,
-    std: Annotated[float | None, typer.Option(help="See --mean.")] = None,
-    version: Annotated[str, typer.Option(help="Semantic version of these weights.")] = "1.0.0",
+    weights: Weights,
+    stage: Stage,
+    out: Out,
+    kind: Kind = "torchvision",
+    labels: Labels = None,
+    activation: Activation = "sigmoid",
+    input_px: InputPx = 224,
+    mean: Mean = None,
+    std: Std = None,
+    version: Version = "1.0.0",
 ) -> None:
     """Register DenseNet-121 weights that you have as a new version of a stage.
 

@@ -22,20 +22,20 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS_S[match[2] or "s"]
 
 
-def requeue(
-    stage: Annotated[
-        str, typer.Option(help="prepare, or a stage of the catalogue.", show_default=False)
-    ],
-    older_than: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            help="Only images that ended so long ago, as in 7d.  [default: all]",
-            show_default=False,
-        ),
-    ] = "0",
-    data_dir: DataDir = None,
-) -> None:
+Stage = Annotated[
+    str, typer.Option(help="prepare, or a stage of the catalogue.", show_default=False)
+]
+OlderThan = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Only images that ended so long ago, as in 7d.  [default: all]",
+        show_default=False,
+    ),
+]
+
+
+def requeue(stage: Stage, older_than: OlderThan = "0", data_dir: DataDir = None) -> None:
     """Send images that have ended through a stage again; earlier results stay beside the new.
 
     \b

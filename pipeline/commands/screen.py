@@ -57,6 +57,7 @@ def screen(
       heatmaps/       a PNG for each positive finding
       summary.json    counts, speed, versions
       report.html     the page to read
+    In names, a byte that is no text is written \\xNN, and a backslash \\\\.
 
     Talks to the stack that runs on --data-dir or to the servers that are configured; where there
     is none, one is started for the run. Stopped by Ctrl-C or by a crash, the same command goes on

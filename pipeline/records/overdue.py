@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, Row, select, update
 
-from pipeline.db import now_s, write
+from pipeline.db import now_s, read, write
 from pipeline.flow import PREPARE, quarantine
 from pipeline.records.claims import ending
 from pipeline.records.intake import Nudge, announce
@@ -95,6 +95,12 @@ def unsent(engine: Engine, older_than_s: float, hold_s: float, limit: int = 200)
     return write(engine, work)
 
 
+def is_congested(engine: Engine, older_than_s: float) -> bool:
+    """Whether signatures wait in the outbox that should have been sent by now."""
+    query = select(outbox.c.id).where(outbox.c.created_at < now_s() - older_than_s).limit(1)
+    return read(engine, lambda connection: connection.execute(query).first() is not None)
+
+
 def requeue(
     engine: Engine,
     stage: str,
@@ -159,8 +165,8 @@ def reopen(
 def _lines(engine: Engine) -> list[tuple[str, int]]:
     query = select(images.c.stage, images.c.priority).distinct()
     query = query.where(images.c.stage.is_not(None), images.c.due_at < now_s())
-    with engine.connect() as connection:
-        return [(stage, priority) for stage, priority in connection.execute(query)]
+    rows = read(engine, lambda connection: connection.execute(query).all())
+    return [(row.stage, row.priority) for row in rows]
 
 
 def _due(connection: Connection, now: float) -> list[_Due]:

@@ -33,7 +33,7 @@ def wait_until(done: Callable[[], bool], what: str, deadline_s: float = START_S)
     while not done():
         if time.monotonic() - began > deadline_s:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(0.1)
     return time.monotonic() - began
 
 

@@ -26,11 +26,7 @@ SAME = 2e-3
 PER_FOLDER = 4
 
 
-def test_real_models_are_killed_at_work(
-    new_plant: NewPlant, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    # Exported once, then read by every process.
-    cache = tmp_path_factory.mktemp("onnx")
+def test_real_models_are_killed_at_work(new_plant: NewPlant) -> None:
     plant = new_plant(lease_s=20.0)
     plant.staff(models="real")
     plant.ready()

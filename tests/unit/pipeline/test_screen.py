@@ -33,7 +33,7 @@ from pipeline.screen import Interrupted, Order, screen
 from pipeline.settings import Settings
 from pipeline.states import Priority, State
 from pipeline.storage import ObjectRef, ObjectStore, StorageUnavailable
-from pipeline.walk import Found, walk
+from pipeline.walk import Found
 from pipeline.window import Window
 from tests.stand_in.finished import MemoryStore
 
@@ -179,16 +179,17 @@ def test_a_name_that_is_no_text_is_screened(bench: Bench, tree: Path) -> None:
     assert "\\xff.png" in bench.names()
 
 
-def test_a_file_that_disappears_has_its_row(bench: Bench, tree: Path) -> None:
-    real = walk
+def test_a_file_that_disappears_has_its_row(
+    bench: Bench, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Found.open
 
-    def walk_then_lose(*arguments: Any, **named: Any) -> Iterator[Any]:
-        yield from real(*arguments, **named)
+    def lose_then_open(found: Found) -> BinaryIO:
         (tree / "1.png").unlink(missing_ok=True)
+        return opened(found)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screening, "walk", walk_then_lose)
-        bench.screen()
+    monkeypatch.setattr(Found, "open", lose_then_open)
+    bench.screen()
     reasons = {os.path.relpath(row["path"], tree): row["reason"] for row in bench.rows()}
     assert reasons["1.png"].startswith("unreadable_path")
     assert len(reasons) == 4

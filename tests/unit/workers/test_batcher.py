@@ -1,0 +1,67 @@
+"""Requests of many threads share batches; answers find their way back."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from workers.batcher import Batcher
+
+DEADLINE_S = 30.0
+
+
+class Doubling:
+    """Doubles numbers and remembers the batches it saw; waits for `go` before the first."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.go = Event()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        assert self.go.wait(DEADLINE_S)
+        self.seen.append(list(items))
+        return [2 * item for item in items]
+
+
+def test_answers_come_back_to_whoever_asked() -> None:
+    model = Doubling()
+    model.go.set()
+    batcher = Batcher(model, max_batch=4)
+    with ThreadPoolExecutor(8) as threads:
+        asked = [list(range(n, n + 5)) for n in range(0, 100, 5)]
+        futures = list(threads.map(batcher.submit, asked))
+    told = [[future.result(DEADLINE_S) for future in some] for some in futures]
+    assert told == [[2 * item for item in some] for some in asked]
+
+
+def test_no_batch_is_larger_than_allowed_and_what_waits_is_batched() -> None:
+    model = Doubling()
+    batcher = Batcher(model, max_batch=4)
+    futures = batcher.submit(range(12))
+    model.go.set()
+    assert [future.result(DEADLINE_S) for future in futures] == [2 * n for n in range(12)]
+    assert [len(batch) for batch in model.seen] == [4, 4, 4]
+    assert batcher.batches >= 2
+
+
+def test_an_error_reaches_everybody_in_the_batch_and_the_thread_goes_on() -> None:
+    calls = []
+
+    def fail_once(items: Sequence[int]) -> list[int]:
+        calls.append(items)
+        if len(calls) == 1:
+            raise RuntimeError("device lost")
+        return list(items)
+
+    batcher = Batcher(fail_once, max_batch=8, window_s=0.2)
+    for future in batcher.submit([1, 2]):
+        with pytest.raises(RuntimeError, match="device lost"):
+            future.result(DEADLINE_S)
+    assert batcher.submit([3])[0].result(DEADLINE_S) == 3
+
+
+def test_a_wrong_number_of_answers_is_an_error_not_a_hang() -> None:
+    batcher = Batcher(lambda _: [], max_batch=8)  # type: ignore[var-annotated]
+    with pytest.raises(ValueError, match="0 answers to 1 items"):
+        batcher.submit([1])[0].result(DEADLINE_S)
