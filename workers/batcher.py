@@ -53,12 +53,16 @@ class Batcher(Generic[Item, Answer]):
 
     def _answer(self, batch: list[tuple[Item, Future[Answer]]]) -> None:
         try:
-            answers = self._predict([item for item, _ in batch])
-            if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} answers to {len(batch)} items")
+            answers = self._predicted([item for item, _ in batch])
         except Exception as error:  # handed to whoever asked, whatever it is
             for _, future in batch:
                 future.set_exception(error)
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
+
+    def _predicted(self, items: Sequence[Item]) -> Sequence[Answer]:
+        answers = self._predict(items)
+        if len(answers) != len(items):
+            raise ValueError(f"{len(answers)} answers to {len(items)} items")
+        return answers
