@@ -18,22 +18,22 @@ from torch.nn import functional
 class AugmentConfig:
     """How hard to augment; probabilities are per image, amounts are half-widths of a range."""
 
-    rotate_deg: float = 15.0
+    rotate_deg: float = 10.0
     turn: float = 0.0
     flip: float = 0.5
-    zoom: float = 0.3
-    aspect: float = 0.25
+    zoom: float = 0.25
+    aspect: float = 0.2
     shift: float = 0.08
-    contrast: float = 0.4
-    gamma: float = 0.5
-    invert: float = 0.1
-    equalize: float = 0.2
-    blur: float = 0.2
-    noise: float = 0.25
-    coarse: float = 0.2
-    border: float = 0.2
-    marker: float = 0.3
-    erase: float = 0.15
+    contrast: float = 0.3
+    gamma: float = 0.35
+    invert: float = 0.05
+    equalize: float = 0.12
+    blur: float = 0.15
+    noise: float = 0.2
+    coarse: float = 0.1
+    border: float = 0.15
+    marker: float = 0.2
+    erase: float = 0.08
 
 
 def augment(images: Tensor, side_px: int, config: AugmentConfig, generator: Generator) -> Tensor:

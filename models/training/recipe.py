@@ -131,7 +131,9 @@ def train(
         journal.note(step, terms)
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == config.steps:
             checkpoint.save(out, config, step + 1, network, ema, optimizer)
-        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+        last = step + 1 == config.steps and not config.head_images
+        # A run that goes on to solve its heads is looked at after that.
+        if (step + 1) % config.validate_every == 0 or last:
             journal.validated(step, validate.summary(ema, data, config, device))
         progress(step + 1, config.steps)
     network.load_state_dict(ema.state)

@@ -112,6 +112,8 @@ class Keeper:
             return
         unfinished = self.part.tier is Tier.WORKER and self.child.exit_code is None
         self.child.kill()
+        for path in self.part.litter:
+            path.unlink(missing_ok=True)
         if self.state is not State.FAILED:
             self._turn(State.STOPPED, "killed, its grace was over" if unfinished else "")
 

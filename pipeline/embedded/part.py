@@ -32,7 +32,7 @@ class Part:
     """One look, well under a second; raises nothing."""
     tier: Tier
     env: Mapping[str, str] = field(default_factory=dict)
-    ready_s: float = 60.0
+    ready_s: float = 120.0
     """A start that takes longer counts as failed."""
     grace_s: float = 10.0
     """Between SIGTERM and SIGKILL."""
@@ -40,6 +40,8 @@ class Part:
     """Whether the stack ends when the part cannot be kept alive."""
     address: str = ""
     """Where a person finds it, if anywhere."""
+    litter: Sequence[Path] = ()
+    """What it leaves outside the data folder when it is killed."""
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -153,12 +153,19 @@ def seaweed(folder: Path, ports: dict[str, int], secrets: Secrets, keep_free_byt
         # is answered, so cutting that short loses nothing.
         grace_s=1.0,
         address=s3_endpoint(ports),
+        litter=_sockets(ports),
     )
 
 
 def s3_endpoint(ports: dict[str, int]) -> str:
     """Where clients find the embedded object storage."""
     return f"http://{LOOPBACK}:{ports['s3']}"
+
+
+def _sockets(ports: dict[str, int]) -> list[Path]:
+    """Sockets with which its parts reach each other; no option moves them elsewhere."""
+    listeners = {name.replace(".", "-"): port for name, port in ports.items()}
+    return [Path(f"/tmp/seaweedfs-{name}-{port}.sock") for name, port in listeners.items()]  # noqa: S108
 
 
 def _identities(secrets: Secrets) -> dict[str, object]:

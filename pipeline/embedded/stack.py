@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import db
@@ -163,8 +164,10 @@ class Stack:
             # Our own watermark stops new work first; what is under way then still finds room.
             keep_free = self.settings.disk_watermark_bytes // 2
             self._servers.append(servers.seaweed(self._folder / "s3", ports, secrets, keep_free))
-        found["port"] = self._own_port(book, "port", self.settings.host)
-        found["flower_port"] = self._own_port(book, "flower_port", LOOPBACK)
+        if self._api:
+            found["port"] = self._own_port(book, "port", self.settings.host)
+        if self._flower:
+            found["flower_port"] = self._own_port(book, "flower_port", LOOPBACK)
         book.save()
         self.settings = self.settings.model_copy(update=found)
 
@@ -200,7 +203,7 @@ class Stack:
         try:
             ObjectStore(self.settings).ensure_bucket()
             db.upgrade(self.settings)
-        except (StorageError, SQLAlchemyError) as error:
+        except (StorageError, SQLAlchemyError, CommandError) as error:
             raise StackError(f"storage or database cannot be prepared: {error}") from error
         self._crew.bring_up(self._programs(), self._stop)
         self._note(ready=not self._stop.is_set())

@@ -1,8 +1,10 @@
 """An installation under test: real broker, storage and database, and real worker processes."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,8 +77,10 @@ class Plant:
         ours = {f"XRAYTRIAGE_{k.upper()}": str(v) for k, v in self.values.items()}
         return clean | self.variables | ours
 
-    def start(self, *stages: str, name: str | None = None, **stand_in: Any) -> Worker:
-        """Start one worker process; keywords become its STAND_IN_… variables."""
+    def start(
+        self, *stages: str, name: str | None = None, threads: int | None = None, **stand_in: Any
+    ) -> Worker:
+        """Start one worker process; further keywords become its STAND_IN_… variables."""
         name = name or stages[0]
         environment = self.environment()
         ready = self.folder / f"{name}.ready"
@@ -87,6 +91,8 @@ class Plant:
             arguments += [f"--suffix=-{name}"]
         if stages == ("prepare",):
             arguments += ["--concurrency", "2"]
+        elif threads is not None:
+            arguments += ["--concurrency", str(threads)]
         worker = Worker(name, arguments, environment, self.folder / f"{name}.log", ready)
         self.workers[name] = worker
         worker.start()
@@ -217,6 +223,16 @@ class Plant:
         with self.context.engine.connect() as connection:
             rows = connection.execute(query).all()
         return [image_id for image_id, holder in rows if holder.rpartition(":")[2] in pids]
+
+    def is_writable(self) -> bool:
+        """Whether nobody sits on the write lock of SQLite."""
+        with closing(sqlite3.connect(self.settings.sqlite_path, timeout=0.5)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.rollback()
+        return True
 
     def logs(self) -> str:
         """The end of each worker's log, for a failed test."""

@@ -116,7 +116,10 @@ def test_a_sleeper_writes_nothing_while_its_heir_still_works(new_plant: NewPlant
 def _start_sleeper(plant: Plant, name: str, log: Path) -> Worker:
     once = plant.folder / f"{name}.slept"
     stages = ("gate", "type", "chest")
-    return plant.start(*stages, name=name, stop_at="before_commit", die_once=once, log=log)
+    # One thread: a second one might be stopped inside a transaction, and SQLite has one write lock.
+    return plant.start(
+        *stages, name=name, threads=1, stop_at="before_commit", die_once=once, log=log
+    )
 
 
 def _is_stopped(worker: Worker) -> bool:
@@ -140,8 +143,7 @@ def test_a_sleeper_changes_nothing_once_all_is_done(new_plant: NewPlant) -> None
     plant.ready()
     plant.submit(range(60))
     wait_until(lambda: bool(plant.held_by(sleepers[1])), "the models have images in hand")
-    for sleeper in sleepers:
-        os.killpg(sleeper.pid, signal.SIGSTOP)
+    _stop_outside_transactions(plant, sleepers)
     plant.over()
     plant.start("prepare", name="prepare-2")
     plant.start("gate", "type", "chest", name="models-2")
@@ -151,6 +153,21 @@ def test_a_sleeper_changes_nothing_once_all_is_done(new_plant: NewPlant) -> None
         os.killpg(sleeper.pid, signal.SIGCONT)
         sleeper.terminate()  # a warm stop: what it has in hand it ends first
     assert plant.rows() == before
+
+
+def _stop_outside_transactions(plant: Plant, workers: list[Worker]) -> None:
+    """SQLite has one write lock: whoever stops while he has it stops all the others, too."""
+
+    def stopped() -> bool:
+        for worker in workers:
+            os.killpg(worker.pid, signal.SIGSTOP)
+        if plant.is_writable():
+            return True
+        for worker in workers:
+            os.killpg(worker.pid, signal.SIGCONT)
+        return False
+
+    wait_until(stopped, "all are stopped, none inside a transaction")
 
 
 def test_sigterm_under_load_drains_and_loses_nothing(new_plant: NewPlant) -> None:

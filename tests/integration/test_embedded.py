@@ -68,6 +68,8 @@ def test_servers_come_up_survive_a_kill_and_keep_everything_over_a_restart(folde
 
     assert not any(procfs.started_at(pid) for pid in pids)
     assert connect(settings) is None
+    storage_port = str(stack.settings.s3_endpoint).rpartition(":")[2]
+    assert not list(Path("/tmp").glob(f"seaweedfs-*-{storage_port}.sock"))
     with Stack(settings, api=False, flower=False, workers=False) as again:
         assert again.settings == stack.settings  # the same ports, too
         assert again.settings.broker_url is not None
@@ -141,8 +143,8 @@ def up(settings: Settings) -> Iterator[Callable[..., Up]]:
     """`up` on servers that run already, so that it comes up quickly."""
     made: list[Up] = []
 
-    def start(kind: str) -> Up:
-        made.append(Up(settings, kind))
+    def start(kind: str, **changes: float) -> Up:
+        made.append(Up(settings.model_copy(update=changes), kind))
         return made[-1]
 
     yield start
@@ -162,6 +164,20 @@ def test_a_signal_drains_and_stops(up: Callable[..., Up], number: signal.Signals
     assert "finished its work" in it.log()
     assert not any(child.alive for child in found.children)
     assert record.read(it.folder) is None
+
+
+def test_a_second_signal_does_not_wait(up: Callable[..., Up]) -> None:
+    it = up("deaf", drain_s=3600.0)
+    found = it.until_ready()
+    it.process.send_signal(signal.SIGINT)
+    assert it.process.stdout is not None
+    while "stopping" not in it.process.stdout.readline():
+        pass
+    it.process.send_signal(signal.SIGINT)
+    code, output = it.end()
+    assert code == 0, output
+    assert "deaf: stopped (killed" in output
+    assert not any(child.alive for child in found.children)
 
 
 def test_a_second_up_says_what_runs(up: Callable[..., Up]) -> None:

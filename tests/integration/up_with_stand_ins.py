@@ -1,10 +1,9 @@
-"""`xraytriage up` with one stand-in for all workers: python up_with_stand_ins.py KIND [--flower].
+"""`xraytriage up` with one stand-in for all workers: python up_with_stand_ins.py KIND.
 
-polite: finishes its work after SIGTERM. broken: ends at once with an error. forks: leaves a
-descendant that outlives it.
+polite: finishes its work after SIGTERM. deaf: does not hear it. broken: ends at once with an
+error. forks: leaves a descendant that outlives it.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 
@@ -20,6 +19,13 @@ def finish(*_):
     print("finished its work", flush=True)
     sys.exit(0)
 signal.signal(signal.SIGTERM, finish)
+print("at work", flush=True)
+while True:
+    time.sleep(60)
+""",
+    "deaf": """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("at work", flush=True)
 while True:
     time.sleep(60)
@@ -55,6 +61,4 @@ def stand_in(kind: str, settings: Settings) -> Iterator[Part]:
 if __name__ == "__main__":
     kind = sys.argv[1]
     programs.workers = lambda settings: stand_in(kind, settings)
-    code = embedded.up(settings(), api=False, flower="--flower" in sys.argv)
-    sys.stdout.flush()
-    os._exit(code)
+    sys.exit(embedded.up(settings(), api=False, flower=False))
