@@ -21,6 +21,17 @@ PATIENCE = Policy(attempts=60, base_s=0.05, cap_s=2.0, total_s=60.0)
 """How long a write waits for a locked or restarting database before it gives up."""
 
 
+_POSTGRES: dict[str, Any] = {
+    # Locks of a client that froze or was cut off in mid-transaction are given back after a while.
+    "options": "-c idle_in_transaction_session_timeout=20s",
+    "connect_timeout": 10,
+    # A server that vanished without a word is noticed within a minute.
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+
+
 class now_s(FunctionElement[float]):  # noqa: N801 - reads as the SQL function that it is
     """Seconds since 1970 by the database's clock, so that hosts' clocks need not agree."""
 
@@ -41,9 +52,16 @@ def _postgres_now(*_: Any, **__: Any) -> str:
 def open_engine(address: str) -> Engine:
     """Engine for an address; SQLite gets WAL mode and write-intent transactions."""
     if not address.startswith("sqlite"):
-        return create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=8)
+        return create_engine(
+            address, pool_pre_ping=True, pool_size=8, max_overflow=8, hide_parameters=True
+        )
     Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(address, connect_args={"timeout": 15, "check_same_thread": False})
+    # Parameters are file names and header facts: never in an error's words.
+    engine = create_engine(
+        address,
+        connect_args={"timeout": 15, "check_same_thread": False},
+        hide_parameters=True,
+    )
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from pipeline.archive import Member, is_zip, members
 from pipeline.context import Context
 from pipeline.flow import PREPARE
-from pipeline.image import sniff
+from pipeline.image import sniff, unsupported_format
 from pipeline.limits import ArchiveLimits
 from pipeline.reasons import ReasonCode, Unreadable
 from pipeline.records import intake
@@ -194,7 +194,7 @@ def _check(copy: BinaryIO) -> None:
     if not head:
         raise Unreadable(ReasonCode.EMPTY_FILE, ReasonCode.EMPTY_FILE.meaning)
     if sniff(head) is None:
-        raise Unreadable(ReasonCode.UNSUPPORTED_FORMAT, ReasonCode.UNSUPPORTED_FORMAT.meaning)
+        raise unsupported_format(head)
     copy.seek(0)
 
 

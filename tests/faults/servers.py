@@ -189,10 +189,11 @@ class Postgres(Server):
             _let_through(folder)
         self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync")
 
-    @property
-    def url(self) -> str:
-        """SQLAlchemy address."""
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+    def database(self, name: str) -> str:
+        """SQLAlchemy address of a new, empty database."""
+        place = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        self._run("createdb", *place, name)
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
 
     def command(self) -> list[str]:
         """One cluster on one port, no Unix socket."""

@@ -54,7 +54,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 def test_postgresql_restarts_and_crashes_in_mid_run(
     new_plant: NewPlant, postgres: Postgres
 ) -> None:
-    plant = new_plant(database_url=postgres.url)
+    plant = new_plant(database_url=postgres.database("restarted"))
     plant.staff(slow_s=0.01)
     plant.start("reconcile", name="a second reconciler")
     plant.ready()
@@ -72,3 +72,23 @@ def test_postgresql_restarts_and_crashes_in_mid_run(
         starter.join()
         plant.over()
         plant.settle(f"PostgreSQL: {end.__name__.replace('_', ' ')}")
+
+
+def test_a_worker_freezes_inside_a_transaction_on_postgresql(
+    new_plant: NewPlant, postgres: Postgres
+) -> None:
+    """The server gives its locks back; on SQLite it would hold up all others until it is killed."""
+    plant = new_plant(database_url=postgres.database("frozen"))
+    plant.start("prepare")
+    plant.start("reconcile")
+    once = plant.folder / "froze"
+    frozen = plant.start(
+        "gate", "type", "chest", name="frozen", stop_at="in_transaction", die_once=once
+    )
+    plant.ready()
+    plant.submit(range(40))
+    wait_until(lambda: frozen.is_stopped, "it is frozen inside a transaction")
+    plant.over()
+    plant.start("gate", "type", "chest", name="heir")
+    plant.settle("PostgreSQL: a worker froze in a transaction")
+    assert frozen.is_stopped

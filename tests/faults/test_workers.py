@@ -96,10 +96,10 @@ def test_a_sleeper_writes_nothing_while_its_heir_still_works(new_plant: NewPlant
     plant.kept |= {"sleeper", "heir"}
     plant.ready()
     ids = plant.submit(range(4))  # one chunk
-    wait_until(lambda: _is_stopped(sleeper), "the first worker has fallen asleep")
+    wait_until(lambda: sleeper.is_stopped, "the first worker has fallen asleep")
     assert set(plant.held_by(sleeper)) == set(ids)
     heir = _start_sleeper(plant, "heir", log)
-    wait_until(lambda: _is_stopped(heir), "the second worker took over and fell asleep too")
+    wait_until(lambda: heir.is_stopped, "the second worker took over and fell asleep too")
     taken_over = plant.held_by(heir)
     assert taken_over
     os.kill(sleeper.pid, signal.SIGCONT)
@@ -120,11 +120,6 @@ def _start_sleeper(plant: Plant, name: str, log: Path) -> Worker:
     return plant.start(
         *stages, name=name, threads=1, stop_at="before_commit", die_once=once, log=log
     )
-
-
-def _is_stopped(worker: Worker) -> bool:
-    # Every thread of the process is in state T.
-    return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _writers(plant: Plant, ids: list[str], stage: str) -> dict[str, str]:

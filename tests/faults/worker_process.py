@@ -55,6 +55,11 @@ class Worker:
         return self.process is not None and self.process.poll() is None
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether it sleeps after SIGSTOP."""
+        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+
+    @property
     def is_ready(self) -> bool:
         """Whether it consumes; the reconciler has nothing to consume."""
         return self.is_alive and (self.ready.exists() or self.arguments == ["reconcile"])

@@ -154,7 +154,7 @@ def up(settings: Settings) -> Iterator[Callable[..., Up]]:
     record.remove_leftovers(settings.data_dir)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_stops(up: Callable[..., Up], number: signal.Signals) -> None:
     it = up("polite")
     found = it.until_ready()

@@ -3,7 +3,7 @@
 `python -m tests.stand_in.worker STAGE …` takes the arguments of `python -m workers`. Variables:
 STAND_IN_DIE_AT   after_put, after_commit, before_send or before_ack: kill -9 to itself there …
 STAND_IN_DIE_ONCE … the first time only: this file is made on the way
-STAND_IN_STOP_AT  before_commit: SIGSTOP to itself there; STAND_IN_DIE_ONCE holds for it too
+STAND_IN_STOP_AT  before_commit or in_transaction: SIGSTOP to itself there; see STAND_IN_DIE_ONCE
 STAND_IN_LOG      a line with the process id is added to this file after each commit
 STAND_IN_READY    this file is made once the worker consumes
 STAND_IN_SLOW_S   seconds that each image takes longer
@@ -86,6 +86,7 @@ def _before(owner: Any, name: str, first: Callable[[], None]) -> None:
 POINTS: dict[str, Callable[[], None]] = {
     "after_put": lambda: _after(ObjectStore, "put_pack", die),
     "before_commit": lambda: _before(claims, "complete", stop),
+    "in_transaction": lambda: _before(claims, "_move", stop),
     "after_commit": lambda: _after(claims, "complete", die),
     "before_send": lambda: _before(Dispatcher, "publish", die),
     "before_ack": lambda: _after(workers.__main__, "run_chunk", die),
