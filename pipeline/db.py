@@ -53,7 +53,12 @@ def open_engine(address: str) -> Engine:
     """Engine for an address; SQLite gets WAL mode and write-intent transactions."""
     if not address.startswith("sqlite"):
         return create_engine(
-            address, pool_pre_ping=True, pool_size=8, max_overflow=8, hide_parameters=True
+            address,
+            connect_args=_POSTGRES,
+            pool_pre_ping=True,
+            pool_size=8,
+            max_overflow=8,
+            hide_parameters=True,
         )
     Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     # Parameters are file names and header facts: never in an error's words.

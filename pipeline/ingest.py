@@ -113,6 +113,8 @@ def sources_of(
             yield from _member_sources(name, file, once_key, limits)
     except Unreadable as error:
         yield Source(name, BytesIO, once_key, refusal=error)
+    except OSError:
+        yield Source(name, open_, once_key)  # it vanished since; `accept` gives it its reason
 
 
 def _member_sources(

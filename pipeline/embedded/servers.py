@@ -58,25 +58,7 @@ def broker_url(port: int, password: str) -> str:
 def valkey(folder: Path, port: int, password: str, databases: int = 1) -> Part:
     """The broker; every write is in its append-only file before it is answered."""
     private_folder(folder)
-    config = {
-        "port": port,
-        "bind": LOOPBACK,
-        "protected-mode": "yes",
-        "requirepass": password,
-        "databases": databases,
-        "dir": f'"{folder}"',
-        # The queue outlives a restart: kill -9 of the server loses nothing, only a power cut
-        # may lose its last second; and then the reconciler sends again from SQL.
-        "save": '""',
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "auto-aof-rewrite-min-size": "16mb",
-        # A full queue refuses; evicting would lose messages.
-        "maxmemory": "512mb",
-        "maxmemory-policy": "noeviction",
-        "logfile": '""',
-        "daemonize": "no",
-    }
+    config = _valkey_config(folder, port, password, databases)
     path = folder / "valkey.conf"
     write_private(path, "".join(f"{name} {value}\n" for name, value in config.items()))
     client = Redis(
@@ -96,6 +78,28 @@ def valkey(folder: Path, port: int, password: str, databases: int = 1) -> Part:
     )
 
 
+def _valkey_config(folder: Path, port: int, password: str, databases: int) -> dict[str, object]:
+    return {
+        "port": port,
+        "bind": LOOPBACK,
+        "protected-mode": "yes",
+        "requirepass": password,
+        "databases": databases,
+        "dir": f'"{folder}"',
+        # The queue outlives a restart: kill -9 of the server loses nothing, only a power cut
+        # may lose its last second; and then the reconciler sends again from SQL.
+        "save": '""',
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "auto-aof-rewrite-min-size": "16mb",
+        # A full queue refuses; evicting would lose messages.
+        "maxmemory": "512mb",
+        "maxmemory-policy": "noeviction",
+        "logfile": '""',
+        "daemonize": "no",
+    }
+
+
 def pongs(client: Redis) -> bool:
     """Whether the broker answers; while it loads its file it does not yet."""
     try:
@@ -109,6 +113,24 @@ SEAWEED_PORTS = (
 )  # fmt: skip
 
 
+SEAWEED_OPTIONS = {
+    "ip": LOOPBACK,
+    "ip.bind": LOOPBACK,
+    "master.telemetry": "false",
+    "master.volumeSizeLimitMB": 1024,
+    "master.volumePreallocate": "false",
+    "master.electionTimeout": "1s",
+    "master.heartbeatInterval": "100ms",
+    # A volume is made when it is needed and takes no room before; the disk is the limit.
+    "volume.max": 10_000,
+    "volume.preStopSeconds": 0,
+    "filer": "true",
+    "s3": "true",
+    "s3.port.iceberg": 0,
+    "s3.port.lance": 0,
+}
+
+
 def seaweed(folder: Path, ports: dict[str, int], secrets: Secrets, keep_free_bytes: int) -> Part:
     """The object storage; `keep_free_bytes` of the disk stay free (it then refuses to write)."""
     data, config = private_folder(folder / "data"), private_folder(folder / "config")
@@ -118,22 +140,9 @@ def seaweed(folder: Path, ports: dict[str, int], secrets: Secrets, keep_free_byt
     (config / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 2\n")
     options = {
         "dir": data,
-        "ip": LOOPBACK,
-        "ip.bind": LOOPBACK,
-        "master.telemetry": "false",
-        "master.volumeSizeLimitMB": 1024,
-        "master.volumePreallocate": "false",
-        "master.electionTimeout": "1s",
-        "master.heartbeatInterval": "100ms",
-        # A volume is made when it is needed and takes no room before; the disk is the limit.
-        "volume.max": 10_000,
-        "volume.minFreeSpace": f"{max(1, keep_free_bytes // 2**20)}MiB",
-        "volume.preStopSeconds": 0,
-        "filer": "true",
-        "s3": "true",
         "s3.config": s3_config,
-        "s3.port.iceberg": 0,
-        "s3.port.lance": 0,
+        "volume.minFreeSpace": f"{max(1, keep_free_bytes // 2**20)}MiB",
+        **SEAWEED_OPTIONS,
     }
     for name in ("master", "volume", "filer", "s3"):
         options[f"{name}.port"] = ports[name]
@@ -182,7 +191,11 @@ def _identities(secrets: Secrets) -> dict[str, object]:
 
 
 def _security(key: str) -> str:
-    """Other people on this machine reach the ports, but not the images: HTTP needs a token."""
+    """Its HTTP ports want a token, and nobody may browse the images.
+
+    Its gRPC ports want none: a machine shared with people who may not see the images needs an
+    object storage that is run for it.
+    """
     sections = ("signing", "signing.read", "filer_signing", "filer_signing.read")
     keys = "".join(f'[jwt.{section}]\nkey = "{key}"\n' for section in sections)
     return f"{keys}[filer.expose_directory_metadata]\nenabled = false\n"

@@ -111,7 +111,10 @@ def _span(summary: Summary) -> str:
     """When it was, in words, by the clock of this place."""
     if summary.first_accepted is None:
         return datetime.now(UTC).astimezone().strftime("%-d %B %Y, %H:%M")
-    begin = datetime.fromtimestamp(summary.first_accepted, UTC).astimezone()
-    end = datetime.fromtimestamp(summary.last_finished or summary.first_accepted, UTC).astimezone()
-    until = end.strftime("%H:%M" if end.date() == begin.date() else "%-d %B %Y, %H:%M")
-    return f"{begin.strftime('%-d %B %Y, %H:%M')} to {until}"
+    began = datetime.fromtimestamp(summary.first_accepted, UTC).astimezone()
+    ended = datetime.fromtimestamp(summary.last_finished or summary.first_accepted, UTC)
+    day_and_time = "%-d %B %Y, %H:%M"
+    first, last = began.strftime(day_and_time), ended.astimezone().strftime(day_and_time)
+    if first == last:
+        return first
+    return f"{first} to {last.removeprefix(began.strftime('%-d %B %Y, '))}"

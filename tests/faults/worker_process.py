@@ -57,7 +57,7 @@ class Worker:
     @property
     def is_stopped(self) -> bool:
         """Whether it sleeps after SIGSTOP."""
-        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
 
     @property
     def is_ready(self) -> bool:

@@ -76,6 +76,8 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     server.start()
     yield server
     server.kill()
+    for path in server.part.litter:
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,15 @@ def _fail(_: object) -> list[bytes]:
 def test_a_broken_picture_becomes_no_picture() -> None:
     assert thumbnails.data_address(b"\x93NUMPY broken") is None
     assert thumbnails.data_address(b"\x89PNG broken") is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(5, r"\d\d:\d\d"), (7200, r".* to [^,]*"), (200_000, r".* to .*, .*")]
+)
+def test_the_page_says_when(job: FinishedJob, out: Path, seconds: int, words: str) -> None:
+    # Noon, wherever the test runs: neither five seconds nor two hours lead into another day.
+    noon = datetime(2026, 3, 4, 12).astimezone().timestamp()
+    job.add("a.png", created_at=noon, finished_at=noon + seconds)
+    write(job, out)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert re.search(rf"4 March 2026, {words} · 1 image ·", page)
