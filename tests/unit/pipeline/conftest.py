@@ -13,9 +13,7 @@ from pipeline.settings import Settings
 @pytest.fixture
 def config(tmp_path: Path) -> Settings:
     """Settings with all state below `tmp_path` and a broker that nobody answers at."""
-    return Settings(
-        data_dir=tmp_path, broker_url="redis://127.0.0.1:1/0", lease_s=60.0, scan_s=0.1
-    )
+    return Settings(data_dir=tmp_path, broker_url="redis://127.0.0.1:1/0", lease_s=60.0, scan_s=0.1)
 
 
 @pytest.fixture
