@@ -20,16 +20,11 @@ T = TypeVar("T")
 PATIENCE = Policy(attempts=60, base_s=0.05, cap_s=2.0, total_s=60.0)
 """How long a write waits for a locked or restarting database before it gives up."""
 
-
-_POSTGRES: dict[str, Any] = {
-    # Locks of a client that froze or was cut off in mid-transaction are given back after a while.
-    "options": "-c idle_in_transaction_session_timeout=20s",
-    "connect_timeout": 10,
-    # A server that vanished without a word is noticed within a minute.
-    "keepalives_idle": 20,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-}
+_POSTGRES = """
+SET idle_in_transaction_session_timeout = '20s';
+SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
+"""
+"""A client that froze or was cut off in mid-transaction gives its locks back after a while."""
 
 
 class now_s(FunctionElement[float]):  # noqa: N801 - reads as the SQL function that it is
@@ -52,14 +47,17 @@ def _postgres_now(*_: Any, **__: Any) -> str:
 def open_engine(address: str) -> Engine:
     """Engine for an address; SQLite gets WAL mode and write-intent transactions."""
     if not address.startswith("sqlite"):
-        return create_engine(
+        engine = create_engine(
             address,
-            connect_args=_POSTGRES,
+            # A server that vanished without a word is noticed as well.
+            connect_args={"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10},
             pool_pre_ping=True,
             pool_size=8,
             max_overflow=8,
             hide_parameters=True,
         )
+        event.listen(engine, "connect", _tune_postgres)
+        return engine
     Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     # Parameters are file names and header facts: never in an error's words.
     engine = create_engine(
@@ -70,6 +68,11 @@ def open_engine(address: str) -> Engine:
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _tune_postgres(connection: Any, _record: Any) -> None:
+    connection.execute(_POSTGRES)
+    connection.commit()
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

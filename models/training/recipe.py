@@ -166,6 +166,7 @@ class _Journal:
 
     def __init__(self, out: Path, config: TrainConfig) -> None:
         self.path = out / "log.jsonl"
+        self.path.touch()
         self.config = config
         self.sums: dict[str, float] = {}
         self.count = 0
@@ -176,7 +177,7 @@ class _Journal:
         self.count += 1
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        if (step + 1) % LOG_EVERY:
+        if (step + 1) % LOG_EVERY and step + 1 < self.config.steps:
             return
         means = {name: round(value / self.count, 4) for name, value in self.sums.items()}
         phase, lr = self.config.at(step)

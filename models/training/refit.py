@@ -28,6 +28,7 @@ POINTS = ("sensitive", "balanced", "specific")
 # The gate stands before everything: what it refuses is lost, so its sensitive point loses 0.2 %.
 WANTED = {"gate": (0.998, 0.995), "chest": (0.9, 0.9)}
 BATCH = 16
+CHANCE = 0.5
 FEWEST = 5
 
 
@@ -85,12 +86,13 @@ def refit(
     Labels with fewer than five positives or negatives keep what they had. Raises CardError when
     nothing can be fitted.
     """
-    truth = truth_of(card, records)
+    truth = used = truth_of(card, records)
     if card.activation == "softmax":
         fitted = _softmax(card, truth, values)
     else:
-        fitted = _sigmoid(card, truth, values)
-    pointed = _with_points(fitted, truth, scores(fitted, values))
+        used = informative(records, truth)
+        fitted = _sigmoid(card, used, values)
+    pointed = _with_points(fitted, used, scores(fitted, values))
     return _with_figures(pointed, records, truth, scores(pointed, values), train_counts)
 
 
@@ -131,6 +133,23 @@ def _sigmoid(
     return card.model_copy(update={"labels": tuple(labels)})
 
 
+def informative(records: Sequence[Record], truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`truth` (N, L) with a label unknown (NaN) on data sets that hold only one of its classes.
+
+    Else a threshold would tell the data sets apart (normal children from sick adults) and find
+    nothing within either.
+    """
+    kept = truth.copy()
+    names = np.array([r.dataset for r in records])
+    for name in set(names.tolist()):
+        rows = names == name
+        for column in range(truth.shape[1]):
+            known = truth[rows, column]
+            if not _enough(known[~np.isnan(known)] == 1):
+                kept[rows, column] = np.nan
+    return kept
+
+
 def _enough(present: NDArray[np.bool_]) -> bool:
     return min(int(present.sum()), int((~present).sum())) >= FEWEST
 
@@ -163,13 +182,18 @@ def _with_figures(
     found = stage_figures(card, records, truth, score, train_counts)
     labels = card.labels
     if card.activation == "sigmoid":
-        labels = tuple(
-            label.model_copy(update={"metrics": {"val": {
-                name: group["labels"][label.name] for name, group in found.items()
-            }}})
-            for label in labels
-        )
+        labels = tuple(_measured(label, found) for label in labels)
     return card.model_copy(update={"labels": labels, "metrics": {"val": found}})
+
+
+def _measured(label: Label, found: Mapping[str, Any]) -> Label:
+    """A label with its figures; experimental when it beats chance on no data set."""
+    by_dataset = {name: group["labels"][label.name] for name, group in found.items()}
+    lows = [figure["auc_ci95"][0] for figure in by_dataset.values() if "auc_ci95" in figure]
+    doubtful = not any(low is not None and low > CHANCE for low in lows)
+    return label.model_copy(update={
+        "metrics": {"val": by_dataset}, "experimental": label.experimental or doubtful,
+    })
 
 
 def stage_figures(

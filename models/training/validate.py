@@ -14,6 +14,7 @@ from models.training.metrics import auc, balanced_accuracy
 from models.training.network import Ema, MultiHead
 
 BATCH = 32
+FEWEST = 5
 
 
 def summary(
@@ -67,10 +68,8 @@ def _chest_figures(
     values = {}
     for column, label in enumerate(CHEST):
         known = rows & ~np.isnan(truth[:, column])
-        if min((truth[known, column] == 1).sum(), (truth[known, column] == 0).sum()) >= 10:
+        if min((truth[known, column] == 1).sum(), (truth[known, column] == 0).sum()) >= FEWEST:
             values[label] = auc(truth[known, column] == 1, logits[known, column])
     others = [value for label, value in values.items() if label != "abnormal"]
-    return {
-        f"{name}_abnormal": values.get("abnormal", float("nan")),
-        f"{name}_labels": float(np.mean(others)) if others else float("nan"),
-    }
+    found = {f"{name}_abnormal": values["abnormal"]} if "abnormal" in values else {}
+    return found | ({f"{name}_labels": float(np.mean(others))} if others else {})

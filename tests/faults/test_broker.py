@@ -3,21 +3,27 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import update
 
+from pipeline import db
+from pipeline.db import now_s
 from pipeline.dispatch import Dispatcher
 from pipeline.flow import PREPARE
-from pipeline.records import results
+from pipeline.records import overdue, results
 from pipeline.records.intake import Nudge
 from pipeline.settings import Settings
 from pipeline.states import Priority
+from pipeline.tables import images
 from pipeline.uid import new_id
 from tests.faults import ledger
 from tests.faults.conftest import NewPlant
 from tests.faults.plant import LEASE_S, Plant
 from tests.faults.servers import wait_until
+from workers import reconcile
 
 pytestmark = pytest.mark.faults
 
@@ -151,3 +157,28 @@ def _deliver_late(plant: Plant) -> None:
 
 def _patient(plant: Plant) -> Settings:
     return plant.settings.model_copy(update={"publish_timeout_s": 30.0})
+
+
+def test_threads_that_publish_at_once_wait_for_each_other(new_plant: NewPlant) -> None:
+    """Nobody is turned away, and left to the reconciler, by a broker that is well."""
+    dispatcher = Dispatcher(_patient(new_plant()))
+    nudges = [Nudge(new_id(), "gate", Priority.ROUTINE, [new_id()]) for _ in range(64)]
+    with ThreadPoolExecutor(8) as threads:
+        sent = list(threads.map(lambda nudge: dispatcher.publish([nudge]), nudges))
+    assert sent == [[nudge.id] for nudge in nudges]
+
+
+def test_the_outbox_stops_growing_while_the_broker_is_away(new_plant: NewPlant) -> None:
+    plant = new_plant(broker=False)
+    plant.submit(range(16))
+    engine, wait_s = plant.context.engine, reconcile.GRACE_S + plant.settings.scan_s
+    wait_until(lambda: overdue.is_congested(engine, wait_s), "messages wait for too long")
+    failed = update(images).values(attempts=1, due_at=now_s() - 1)
+    for _ in range(3):
+        db.write(engine, lambda connection: connection.execute(failed))
+        reconcile.scan(plant.context)
+    assert results.unsent(engine) == 16 / plant.settings.chunk_size, "as after the submission"
+    plant.valkey.start()
+    plant.over()
+    plant.staff()
+    plant.settle("Redis absent, attempts had failed")

@@ -82,13 +82,12 @@ def test_a_worker_freezes_inside_a_transaction_on_postgresql(
     plant.start("prepare")
     plant.start("reconcile")
     once = plant.folder / "froze"
-    frozen = plant.start(
-        "gate", "type", "chest", name="frozen", stop_at="in_transaction", die_once=once
-    )
+    models = ("gate", "type", "chest")
+    frozen = plant.start(*models, name="frozen", threads=1, stop_at="in_transaction", die_once=once)
     plant.ready()
     plant.submit(range(40))
     wait_until(lambda: frozen.is_stopped, "it is frozen inside a transaction")
     plant.over()
-    plant.start("gate", "type", "chest", name="heir")
+    plant.start(*models, name="heir")
     plant.settle("PostgreSQL: a worker froze in a transaction")
     assert frozen.is_stopped

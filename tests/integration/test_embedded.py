@@ -49,7 +49,8 @@ def children(folder: Path) -> dict[str, int]:
 
 def test_servers_come_up_survive_a_kill_and_keep_everything_over_a_restart(folder: Path) -> None:
     said = Said()
-    settings = Settings(data_dir=folder)
+    # A storage server that answers again may still be gathering its volumes for a while.
+    settings = Settings(data_dir=folder, s3_attempts=60, s3_patience_s=60.0)
     with Stack(settings, api=False, flower=False, workers=False, on_change=said) as stack:
         assert connect(settings) == stack.settings
         with pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):

@@ -86,7 +86,7 @@ def _before(owner: Any, name: str, first: Callable[[], None]) -> None:
 POINTS: dict[str, Callable[[], None]] = {
     "after_put": lambda: _after(ObjectStore, "put_pack", die),
     "before_commit": lambda: _before(claims, "complete", stop),
-    "in_transaction": lambda: _before(claims, "_move", stop),
+    "in_transaction": lambda: _before(claims, "_write_runs", stop),
     "after_commit": lambda: _after(claims, "complete", die),
     "before_send": lambda: _before(Dispatcher, "publish", die),
     "before_ack": lambda: _after(workers.__main__, "run_chunk", die),

@@ -1,0 +1,80 @@
+"""The teacher's absence is explained; a heatmap's peak is found in a box or not."""
+
+import builtins
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.training import baseline, teacher
+from models.training.errors import ManifestError, TeacherMissingError
+from models.training.manifest import read_manifest
+from models.training.pointing import Box, peak, read_boxes
+
+
+def test_without_the_teacher_package_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = builtins.__import__
+
+    def absent(name: str, *args: object, **kwargs: object) -> object:
+        if name.startswith("efficientnet"):
+            raise ImportError(name)
+        return plain(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(TeacherMissingError, match="pip install"):
+        teacher.features(np.zeros((1, 32, 32), np.uint8))
+
+
+def test_features_are_kept_and_standardised_on_the_train_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
+    calls = []
+
+    def mean_only(network: object, batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        return batch.mean((1, 2), dtype=np.float32)[:, None]
+
+    monkeypatch.setattr(teacher, "_load", lambda: None)
+    monkeypatch.setattr(teacher, "_forward", mean_only)
+    first = teacher.features(images, tmp_path)
+    assert (teacher.features(images, tmp_path) == first).all()
+    assert calls == [5]
+    values = teacher.standardized(first, np.array([0, 1, 2]))
+    assert values[:3].mean() == pytest.approx(0.0, abs=1e-6)
+    assert values[:3].std() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_probe_reports_each_data_set_apart(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "FEWEST", 5)
+    monkeypatch.setattr(
+        teacher, "features", lambda images, cache: images[:, ::12, ::12].reshape(len(images), -1)
+        .astype(np.float32),
+    )
+    found = baseline.linear_probe(read_manifest(manifest), tmp_path)
+    assert set(found) == {"gate", "type", "chest tiny"}
+    assert found["chest tiny"]["abnormal"]["auc"] > 0.9
+
+
+def test_a_peak_is_inside_its_box_or_not() -> None:
+    heatmap = np.zeros((4, 4), np.float32)
+    heatmap[1, 3] = 1.0
+    x, y = peak(heatmap)
+    assert (x, y) == (0.875, 0.375)
+    box = Box("a.png", "Mass", 0.7, 0.3, 0.25, 0.25)
+    assert box.holds(x, y)
+    assert not box.holds(0.1, y)
+    assert box.area == pytest.approx(0.0625)
+
+
+def test_boxes_need_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("file,finding,x,y,width,height\na.png,Mass,0.1,0.2,0.3,0.4\n")
+    assert read_boxes(path) == [Box("a.png", "Mass", 0.1, 0.2, 0.3, 0.4)]
+    path.write_text("file,finding\na.png,Mass\n")
+    with pytest.raises(ManifestError, match="needs the columns"):
+        read_boxes(path)
