@@ -53,7 +53,9 @@ def _softmax(
 
 
 def _chest(
-    values: NDArray[np.float32], truth: NDArray[np.float32], train: NDArray[np.bool_],
+    values: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    train: NDArray[np.bool_],
     group: NDArray[np.bool_],
 ) -> dict[str, Any]:
     found = {}

@@ -57,10 +57,12 @@ def _versioned(card: ModelCard, site: str, images: int) -> ModelCard:
         raise CardError(f"{card.model_version}: not a version such as gate-1.0.0+0123abcd")
     name, major, minor, patch, build = found.groups()
     note = {"site": site, "images": images, "replaces": card.model_version}
-    return card.model_copy(update={
-        "model_version": f"{name}-{major}.{minor}.{int(patch) + 1}{build}",
-        "training": {**card.training, "calibration": note},
-    })
+    return card.model_copy(
+        update={
+            "model_version": f"{name}-{major}.{minor}.{int(patch) + 1}{build}",
+            "training": {**card.training, "calibration": note},
+        }
+    )
 
 
 def _same_weights(path: Path, card: ModelCard) -> None:

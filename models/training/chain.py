@@ -106,9 +106,12 @@ class Chain:
         found = self._some(self.chest, images, run)
         return [
             Walk(
-                record, gates[i],
-                types[i] if passed[i] else None, found[i] if chests[i] else None,
-                None if passed[i] else types[i], None if chests[i] else found[i],
+                record,
+                gates[i],
+                types[i] if passed[i] else None,
+                found[i] if chests[i] else None,
+                None if passed[i] else types[i],
+                None if chests[i] else found[i],
             )
             for i, record in enumerate(records)
         ]

@@ -24,7 +24,11 @@ def digest(config: TrainConfig) -> str:
 
 
 def save(
-    folder: Path, config: TrainConfig, step: int, network: nn.Module, ema: Ema,
+    folder: Path,
+    config: TrainConfig,
+    step: int,
+    network: nn.Module,
+    ema: Ema,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write the checkpoint in one move: a run that is killed meanwhile keeps the last one."""
@@ -56,7 +60,10 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def resume(
-    folder: Path, config: TrainConfig, network: nn.Module, ema: Ema,
+    folder: Path,
+    config: TrainConfig,
+    network: nn.Module,
+    ema: Ema,
     optimizer: torch.optim.Optimizer,
 ) -> int:
     """Restore a run from its checkpoint, if there is one; the step to go on with."""

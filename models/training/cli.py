@@ -19,7 +19,9 @@ from models.training.config import CONFIGS, STAGES, load_config
 from models.training.errors import ConfigError
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="""Train, evaluate and calibrate the three classifiers of xraytriage.
 
@@ -71,7 +73,8 @@ def train(
     with _bar(f"train {stage}") as progress:
         session.run(
             session.Plan(chosen, out, init, cache or out / "cache", steps, threads),
-            readers.read(data), progress,
+            readers.read(data),
+            progress,
         )
 
 
@@ -126,9 +129,11 @@ def pointing(
     from models.training.pointing import pointing_game, read_boxes
 
     records = [r for r in readers.read(manifest) if split in (r.split, "all")]
-    _write(out, "pointing.json", pointing_game(
-        records, read_boxes(boxes), weights / "chest", manifest.parent
-    ))
+    _write(
+        out,
+        "pointing.json",
+        pointing_game(records, read_boxes(boxes), weights / "chest", manifest.parent),
+    )
 
 
 @app.command()
@@ -148,8 +153,12 @@ def _write(out: Path, name: str, found: object) -> None:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as bar:
         task = bar.add_task(title, total=None)
         began = time.monotonic()

@@ -26,7 +26,10 @@ NOTE = (
 
 
 def evaluate(
-    records: Sequence[Record], weights: Path, out: Path, progress: Progress,
+    records: Sequence[Record],
+    weights: Path,
+    out: Path,
+    progress: Progress,
     operating_point: str | None = None,
 ) -> dict[str, Any]:
     """Run the chain on `records` and write report.json, report.md and plots into `out`.
@@ -71,8 +74,11 @@ def type_figures(card: ModelCard, walks: Sequence[Walk]) -> dict[str, Any]:
         return {}
     score = np.array([[p.scores[n] for n in card.label_names] for _, p in run])
     found = figures.kinds(
-        [r for r, _ in run], [p.answer or "unknown" for _, p in run], score,
-        list(card.label_names), train_counts(card),
+        [r for r, _ in run],
+        [p.answer or "unknown" for _, p in run],
+        score,
+        list(card.label_names),
+        train_counts(card),
     )
     outside = [w.type for w in walks if w.record.is_xray is False and w.type is not None]
     found["passed_other_images_called_unknown"] = figures.rate(
@@ -137,14 +143,19 @@ def as_markdown(report: dict[str, Any]) -> str:
     end = report["end_to_end"]
     rows = [
         (group, v["n"], interval(v["value"], v["ci95"]))
-        for name in ("by_group", "by_dataset") for group, v in end[name].items()
+        for name in ("by_group", "by_dataset")
+        for group, v in end[name].items()
     ]
     parts = [
-        "# Evaluation", NOTE,
+        "# Evaluation",
+        NOTE,
         f"{report['images']} images; " + ", ".join(report["models"].values()) + ".",
-        "## Gate", metrics_markdown(report["gate"]),
-        "## Type", metrics_markdown(report["type"]),
-        "## Chest", metrics_markdown(report["chest"]),
+        "## Gate",
+        metrics_markdown(report["gate"]),
+        "## Type",
+        metrics_markdown(report["type"]),
+        "## Chest",
+        metrics_markdown(report["chest"]),
         "## End to end",
         _headline(end),
         table(("Group or data set", "n", "Right at the end (95 %)"), rows),
@@ -152,12 +163,14 @@ def as_markdown(report: dict[str, Any]) -> str:
         table(
             ("Data set", "n", "Right at the end (95 %)", "Always normal"),
             [
-                (name, v["n"], interval(v["value"], v["ci95"]),
-                 end["all_negative"]["chest_always_normal"].get(name, {}).get("value"))
+                (
+                    name,
+                    v["n"],
+                    interval(v["value"], v["ci95"]),
+                    end["all_negative"]["chest_always_normal"].get(name, {}).get("value"),
+                )
                 for name, v in end["chest_by_dataset"].items()
             ],
         ),
     ]
     return "\n\n".join(parts) + "\n"
-
-

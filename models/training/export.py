@@ -28,7 +28,10 @@ VERSION = "1.0.0"
 
 
 def export(
-    network: XrayDenseNet, config: TrainConfig, records: Sequence[Record], out: Path,
+    network: XrayDenseNet,
+    config: TrainConfig,
+    records: Sequence[Record],
+    out: Path,
     recipe: str,
 ) -> ModelCard:
     """Write weights and cards of one stage into `out`, calibrated on the validation split.
@@ -75,9 +78,7 @@ def class_counts(stage: str, records: Sequence[Record]) -> dict[str, int]:
 
 def _half(network: XrayDenseNet) -> dict[str, torch.Tensor]:
     state = network.state_dict()
-    return {
-        k: v.half().contiguous() if v.dtype.is_floating_point else v for k, v in state.items()
-    }
+    return {k: v.half().contiguous() if v.dtype.is_floating_point else v for k, v in state.items()}
 
 
 def _draft(
@@ -113,7 +114,8 @@ def _labels(stage: str, records: Sequence[Record]) -> tuple[Any, ...]:
         provisional_label(
             name,
             name in deciding,
-            stage != "gate" and (
+            stage != "gate"
+            and (
                 counts[name] < EXPERIMENTAL_BELOW["train"] or val[name] < EXPERIMENTAL_BELOW["val"]
             ),
             counts[name] / max(1, total[name]),
@@ -152,6 +154,9 @@ def training_facts(config: TrainConfig, records: Sequence[Record], recipe: str) 
     counts = class_counts(config.stage, records)
     today = dt.datetime.now(dt.UTC).date().isoformat()
     return {
-        "data": data, "label_images": counts, "recipe": recipe, "config": config.as_json(),
+        "data": data,
+        "label_images": counts,
+        "recipe": recipe,
+        "config": config.as_json(),
         "date": today,
     }

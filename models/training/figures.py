@@ -33,7 +33,8 @@ def rate(hits: Bools) -> Json:
         return {"n": 0, "value": None, "ci95": None}
     low, high = metrics.bootstrap(lambda rows: float(hits[rows].mean()), len(hits), 300)
     return {
-        "n": len(hits), "value": rounded(float(hits.mean())),
+        "n": len(hits),
+        "value": rounded(float(hits.mean())),
         "ci95": [rounded(low), rounded(high)],
     }
 
@@ -53,7 +54,8 @@ def gate(records: Sequence[Record], accepted: Bools, score: Floats) -> Json:
         "accuracy": rate(hits),
         "all_negative_accuracy": rounded(float((~truth).mean())),
         "balanced_accuracy": {
-            "value": rounded(_balanced(truth, accepted)), "ci95": [rounded(low), rounded(high)]
+            "value": rounded(_balanced(truth, accepted)),
+            "ci95": [rounded(low), rounded(high)],
         },
         "auc": rounded(metrics.auc(truth, score)),
         "calibration_error": rounded(metrics.calibration_error(truth, score)),
@@ -73,7 +75,10 @@ def _balanced(truth: Bools, called: Bools) -> float:
 
 
 def kinds(
-    records: Sequence[Record], answers: Sequence[str], score: Floats, names: Sequence[str],
+    records: Sequence[Record],
+    answers: Sequence[str],
+    score: Floats,
+    names: Sequence[str],
     train_counts: Mapping[str, int],
 ) -> Json:
     """Figures of the type stage on radiographs of known kind; 'unknown' counts as an error."""
@@ -91,7 +96,8 @@ def kinds(
         "accuracy": rate(hits),
         "all_majority_accuracy": rounded(majority / len(truth)),
         "macro_recall": {
-            "value": rounded(float(np.nanmean(recalls))), "ci95": [rounded(low), rounded(high)]
+            "value": rounded(float(np.nanmean(recalls))),
+            "ci95": [rounded(low), rounded(high)],
         },
         "macro_recall_100_train": rounded(float(np.nanmean(recalls[large]))) if large else None,
         "unknown_rate": rounded(float((answer == len(names)).mean())),
@@ -129,8 +135,11 @@ def chest_label(truth: NDArray[np.float32], score: Floats, threshold: float) -> 
 
 
 def chest(
-    records: Sequence[Record], truth: NDArray[np.float32], score: Floats,
-    names: Sequence[str], thresholds: Mapping[str, float],
+    records: Sequence[Record],
+    truth: NDArray[np.float32],
+    score: Floats,
+    names: Sequence[str],
+    thresholds: Mapping[str, float],
 ) -> Json:
     """Figures of every chest label: for each dataset apart, and for each source of a dataset."""
     result: Json = {}
@@ -140,7 +149,8 @@ def chest(
         sources = np.array([r.source for r in records])
         result[group]["abnormal_by_source"] = {
             str(source): chest_label(
-                truth[rows & (sources == source), 0], score[rows & (sources == source), 0],
+                truth[rows & (sources == source), 0],
+                score[rows & (sources == source), 0],
                 thresholds.get(names[0], 0.5),
             )
             for source in sorted(set(sources[rows]))
@@ -149,7 +159,9 @@ def chest(
 
 
 def _chest_group(
-    truth: NDArray[np.float32], score: Floats, names: Sequence[str],
+    truth: NDArray[np.float32],
+    score: Floats,
+    names: Sequence[str],
     thresholds: Mapping[str, float],
 ) -> Json:
     labels = {
@@ -158,8 +170,9 @@ def _chest_group(
     }
     usable = {n: v for n, v in labels.items() if n != "abnormal" and v.get("auc") is not None}
     means = {
-        f"mean_auc_{least}_positives": _mean([v["auc"] for v in usable.values()
-                                              if v["positives"] >= least])
+        f"mean_auc_{least}_positives": _mean(
+            [v["auc"] for v in usable.values() if v["positives"] >= least]
+        )
         for least in (1, FEWEST, 50)
     }
     return {"labels": labels, **means}

@@ -82,5 +82,3 @@ def _features(
     joined = [torch.cat(parts) for parts in zip(*(vars(b).values() for b in batches), strict=True)]
     # Plain copies: L-BFGS needs tensors that were not made in inference mode.
     return torch.cat(features).clone(), Batch(*joined)
-
-

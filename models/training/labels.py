@@ -12,12 +12,39 @@ from models.training.manifest import Record
 
 GATE = ("other", "xray")
 TYPES = (
-    "chest", "hand", "wrist", "finger", "forearm", "elbow", "humerus", "shoulder", "spine", "hip",
-    "femur", "knee", "leg", "ankle", "foot", "skull", "dental", "mammography",
+    "chest",
+    "hand",
+    "wrist",
+    "finger",
+    "forearm",
+    "elbow",
+    "humerus",
+    "shoulder",
+    "spine",
+    "hip",
+    "femur",
+    "knee",
+    "leg",
+    "ankle",
+    "foot",
+    "skull",
+    "dental",
+    "mammography",
 )
 CHEST14 = (
-    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
-    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
     "Hernia",
 )
 CHEST = ("abnormal", *CHEST14)

@@ -68,17 +68,30 @@ def _facts(card: ModelCard) -> str:
 
 
 def _labels(card: ModelCard) -> str:
-    return table(
-        ("Label", "Temperature", "Bias", "Train prevalence", "Sensitive", "Balanced", "Specific"),
-        [
+    return (
+        table(
             (
-                label.name + (" (experimental)" if label.experimental else ""),
-                label.temperature, label.bias, label.prevalence_train,
-                *(_point(label, name) for name in ("sensitive", "balanced", "specific")),
-            )
-            for label in card.labels
-        ],
-    ) + "\n\nA point reads: threshold (sensitivity / specificity there)."
+                "Label",
+                "Temperature",
+                "Bias",
+                "Train prevalence",
+                "Sensitive",
+                "Balanced",
+                "Specific",
+            ),
+            [
+                (
+                    label.name + (" (experimental)" if label.experimental else ""),
+                    label.temperature,
+                    label.bias,
+                    label.prevalence_train,
+                    *(_point(label, name) for name in ("sensitive", "balanced", "specific")),
+                )
+                for label in card.labels
+            ],
+        )
+        + "\n\nA point reads: threshold (sensitivity / specificity there)."
+    )
 
 
 def _point(label: Label, name: str) -> str | None:
@@ -100,7 +113,8 @@ def metrics_markdown(found: Any) -> str:
 def _softmax_metrics(found: Mapping[str, Any]) -> str:
     main = [
         (name.replace("_", " "), interval(v.get("value"), v.get("ci95")))
-        if isinstance(v, Mapping) else (name.replace("_", " "), shown(v))
+        if isinstance(v, Mapping)
+        else (name.replace("_", " "), shown(v))
         for name, v in found.items()
         if not isinstance(v, Mapping) or "value" in v
     ]
@@ -115,9 +129,15 @@ def _softmax_metrics(found: Mapping[str, Any]) -> str:
 def _chest_metrics(name: str, group: Mapping[str, Any]) -> str:
     rows = [
         (
-            label, v["n"], v["positives"], interval(v.get("auc"), v.get("auc_ci95")),
-            v.get("accuracy"), v.get("all_negative_accuracy"), v.get("sensitivity"),
-            v.get("specificity"), v.get("calibration_error"),
+            label,
+            v["n"],
+            v["positives"],
+            interval(v.get("auc"), v.get("auc_ci95")),
+            v.get("accuracy"),
+            v.get("all_negative_accuracy"),
+            v.get("sensitivity"),
+            v.get("specificity"),
+            v.get("calibration_error"),
         )
         for label, v in {
             **group["labels"],
@@ -125,11 +145,21 @@ def _chest_metrics(name: str, group: Mapping[str, Any]) -> str:
         }.items()
         if v["n"]
     ]
-    head = ("Label", "n", "Positives", "AUC (95 %)", "Accuracy", "All-negative accuracy",
-            "Sensitivity", "Specificity", "ECE")
+    head = (
+        "Label",
+        "n",
+        "Positives",
+        "AUC (95 %)",
+        "Accuracy",
+        "All-negative accuracy",
+        "Sensitivity",
+        "Specificity",
+        "ECE",
+    )
     means = "; ".join(
         f"{k.removeprefix('mean_auc_').replace('_', ' ')} or more: {shown(v)}"
-        for k, v in group.items() if k.startswith("mean_auc")
+        for k, v in group.items()
+        if k.startswith("mean_auc")
     )
     return f"### {name}\n\n{table(head, rows)}\n\nMean AUC of the labels with {means}."
 
@@ -141,6 +171,7 @@ def _data(card: ModelCard) -> str:
         ("Data set", "Licence", "Train", "Validation"),
         [
             (r["dataset"], r["license"], r["train_images"], r["val_images"])
-            for r in rows if isinstance(r, dict)
+            for r in rows
+            if isinstance(r, dict)
         ],
     )

@@ -57,8 +57,15 @@ def confusion(matrix: dict[str, Any], path: Path) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(int(counts[row, column])), ha="center", va="center",
-                  color=colour, fontsize=7)
+        axes.text(
+            column,
+            row,
+            str(int(counts[row, column])),
+            ha="center",
+            va="center",
+            color=colour,
+            fontsize=7,
+        )
     labels = matrix["labels"]
     axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
     axes.set_yticks(range(len(counts)), labels[: len(counts)])
@@ -89,14 +96,21 @@ def reliability(walks: Sequence[Walk], path: Path, bins: int = 8) -> None:
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
     known = [(w.record, w.chest_any) for w in walks if w.record.abnormal is not None]
     for name in sorted({r.dataset for r, _ in known}):
-        rows = [(p.scores["abnormal"], bool(r.abnormal)) for r, p in known
-                if p is not None and r.dataset == name and "abnormal" in p.scores]
+        rows = [
+            (p.scores["abnormal"], bool(r.abnormal))
+            for r, p in known
+            if p is not None and r.dataset == name and "abnormal" in p.scores
+        ]
         if not rows:
             continue
         ordered = np.array(sorted(rows), dtype=float)
         parts = [part for part in np.array_split(ordered, bins) if len(part)]
-        axes.plot([p[:, 0].mean() for p in parts], [p[:, 1].mean() for p in parts], "o-",
-                  label=f"{name} ({len(rows)})")
+        axes.plot(
+            [p[:, 0].mean() for p in parts],
+            [p[:, 1].mean() for p in parts],
+            "o-",
+            label=f"{name} ({len(rows)})",
+        )
     axes.set(xlabel="score of 'abnormal'", ylabel="share that is abnormal", title="Calibration")
     _legend(axes)
     _save(figure, path)

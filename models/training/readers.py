@@ -19,8 +19,15 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 VAL_SHARE = 0.1
 # CheXpert's words for the findings that ChestX-ray14 has too.
 CHEXPERT = {"Pleural Effusion": "Effusion"} | {
-    name: name for name in
-    ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pneumonia", "Pneumothorax")
+    name: name
+    for name in (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Consolidation",
+        "Edema",
+        "Pneumonia",
+        "Pneumothorax",
+    )
 }
 MURA_PREFIX = "XR_"
 
@@ -70,9 +77,15 @@ def chestxray14(folder: Path) -> Iterator[Record]:
         yield Record(
             path=files[name],
             split="test" if name in test else split_of(row["Patient ID"]),
-            is_xray=True, group="radiograph", xray_type="chest", abnormal=bool(found),
-            positive=found, negative=frozenset(CHEST14) - found,
-            view=row.get("View Position", ""), dataset="nih", source="ChestX-ray14",
+            is_xray=True,
+            group="radiograph",
+            xray_type="chest",
+            abnormal=bool(found),
+            positive=found,
+            negative=frozenset(CHEST14) - found,
+            view=row.get("View Position", ""),
+            dataset="nih",
+            source="ChestX-ray14",
             group_id=f"nih-{row['Patient ID']}",
         )
 
@@ -101,10 +114,15 @@ def _chexpert_record(folder: Path, row: dict[str, str], official: bool) -> Recor
     return Record(
         path=_below(folder, row["Path"]),
         split="test" if official else split_of(patient),
-        is_xray=True, group="radiograph", xray_type="chest",
+        is_xray=True,
+        group="radiograph",
+        xray_type="chest",
         abnormal=False if healthy else True if positive else None,
-        positive=positive, negative=frozenset(CHEST14) if healthy else negative,
-        view=row.get("AP/PA", ""), dataset="chexpert", source="CheXpert",
+        positive=positive,
+        negative=frozenset(CHEST14) if healthy else negative,
+        view=row.get("AP/PA", ""),
+        dataset="chexpert",
+        source="CheXpert",
         group_id=f"chexpert-{patient}",
     )
 
@@ -129,8 +147,13 @@ def _mura_record(folder: Path, path: str, official: bool) -> Record:
         raise ManifestError(f"{path}: no folder such as XR_WRIST in it; is this MURA?")
     patient = next((p for p in parts if p.startswith("patient")), path)
     return Record(
-        path=_below(folder, path), split="test" if official else split_of(patient), is_xray=True,
-        group="radiograph", xray_type=kind, dataset="mura", source="MURA-v1.1",
+        path=_below(folder, path),
+        split="test" if official else split_of(patient),
+        is_xray=True,
+        group="radiograph",
+        xray_type=kind,
+        dataset="mura",
+        source="MURA-v1.1",
         group_id=f"mura-{patient}",
     )
 
@@ -156,10 +179,14 @@ def _class_record(path: Path, name: str, split: str, dataset: str) -> Record:
     chest = name in ("normal", "abnormal")
     kind = "chest" if chest else name if name in TYPES else ""
     return Record(
-        path=path, split=split, is_xray=name != GATE[0],
-        group="radiograph" if name != GATE[0] else "other", xray_type=kind,
+        path=path,
+        split=split,
+        is_xray=name != GATE[0],
+        group="radiograph" if name != GATE[0] else "other",
+        xray_type=kind,
         abnormal=name == "abnormal" if chest else None,
-        negative=frozenset(CHEST14) if name == "normal" else frozenset(), dataset=dataset,
+        negative=frozenset(CHEST14) if name == "normal" else frozenset(),
+        dataset=dataset,
     )
 
 

@@ -105,7 +105,11 @@ def train_weights(data: DataSet, config: TrainConfig) -> Tensor:
 
 
 def train(
-    config: TrainConfig, data: DataSet, out: Path, init: Path | None, device: torch.device,
+    config: TrainConfig,
+    data: DataSet,
+    out: Path,
+    init: Path | None,
+    device: torch.device,
     progress: Progress,
 ) -> MultiHead:
     """Run (or go on with) a training; the network with the averaged weights.
@@ -114,7 +118,9 @@ def train(
     """
     network = start(config, data, init).to(device).train()
     optimizer = torch.optim.RAdam(
-        network.parameters(), lr=1e-3, weight_decay=config.weight_decay,
+        network.parameters(),
+        lr=1e-3,
+        weight_decay=config.weight_decay,
         decoupled_weight_decay=True,
     )
     ema = Ema(network, config.ema_decay)
@@ -141,8 +147,12 @@ def train(
 
 
 def one_step(
-    network: MultiHead, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig,
-    step: int, device: torch.device,
+    network: MultiHead,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: TrainConfig,
+    step: int,
+    device: torch.device,
 ) -> dict[str, float]:
     """One step of the optimizer; the loss terms before it. FloatingPointError when not finite."""
     _, lr = config.at(step)

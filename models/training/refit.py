@@ -56,15 +56,18 @@ def relevant(stage: str, names: Sequence[str], records: Sequence[Record]) -> lis
     if stage == "type":
         return [r for r in records if r.is_xray is not False and r.xray_type in names]
     return [
-        r for r in records
+        r
+        for r in records
         if r.xray_type in ("", "chest") and (r.abnormal is not None or r.positive or r.negative)
     ]
 
 
 def truth_of(card: ModelCard, records: Sequence[Record]) -> NDArray[np.float32]:
     """Truths (N, L): 1, 0 or NaN (unknown), in the order of the card's labels."""
-    return np.array([[_known(record, name) for name in card.label_names] for record in records],
-                    dtype=np.float32).reshape(len(records), len(card.labels))
+    return np.array(
+        [[_known(record, name) for name in card.label_names] for record in records],
+        dtype=np.float32,
+    ).reshape(len(records), len(card.labels))
 
 
 def _known(record: Record, name: str) -> float:
@@ -78,7 +81,9 @@ def _known(record: Record, name: str) -> float:
 
 
 def refit(
-    card: ModelCard, records: Sequence[Record], values: NDArray[np.float32],
+    card: ModelCard,
+    records: Sequence[Record],
+    values: NDArray[np.float32],
     train_counts: Mapping[str, int],
 ) -> ModelCard:
     """A card with temperature, bias, operating points and figures fitted to `values` (N, L).
@@ -96,9 +101,7 @@ def refit(
     return _with_figures(pointed, records, truth, scores(pointed, values), train_counts)
 
 
-def _softmax(
-    card: ModelCard, truth: NDArray[np.float32], values: NDArray[np.float32]
-) -> ModelCard:
+def _softmax(card: ModelCard, truth: NDArray[np.float32], values: NDArray[np.float32]) -> ModelCard:
     classes = truth.argmax(1).astype(np.int64)
     if len(set(classes.tolist())) < 2:
         raise CardError(f"{card.stage}: calibration needs images of at least two labels")
@@ -114,9 +117,7 @@ def _softmax(
     return changed.model_copy(update={"unknown": rule})
 
 
-def _sigmoid(
-    card: ModelCard, truth: NDArray[np.float32], values: NDArray[np.float32]
-) -> ModelCard:
+def _sigmoid(card: ModelCard, truth: NDArray[np.float32], values: NDArray[np.float32]) -> ModelCard:
     labels = []
     for i, label in enumerate(card.labels):
         known = ~np.isnan(truth[:, i])
@@ -176,8 +177,11 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _with_figures(
-    card: ModelCard, records: Sequence[Record], truth: NDArray[np.float32],
-    score: NDArray[np.float64], train_counts: Mapping[str, int],
+    card: ModelCard,
+    records: Sequence[Record],
+    truth: NDArray[np.float32],
+    score: NDArray[np.float64],
+    train_counts: Mapping[str, int],
 ) -> ModelCard:
     found = stage_figures(card, records, truth, score, train_counts)
     labels = card.labels
@@ -191,14 +195,20 @@ def _measured(label: Label, found: Mapping[str, Any]) -> Label:
     by_dataset = {name: group["labels"][label.name] for name, group in found.items()}
     lows = [figure["auc_ci95"][0] for figure in by_dataset.values() if "auc_ci95" in figure]
     doubtful = not any(low is not None and low > CHANCE for low in lows)
-    return label.model_copy(update={
-        "metrics": {"val": by_dataset}, "experimental": label.experimental or doubtful,
-    })
+    return label.model_copy(
+        update={
+            "metrics": {"val": by_dataset},
+            "experimental": label.experimental or doubtful,
+        }
+    )
 
 
 def stage_figures(
-    card: ModelCard, records: Sequence[Record], truth: NDArray[np.float32],
-    score: NDArray[np.float64], train_counts: Mapping[str, int],
+    card: ModelCard,
+    records: Sequence[Record],
+    truth: NDArray[np.float32],
+    score: NDArray[np.float64],
+    train_counts: Mapping[str, int],
 ) -> dict[str, Any]:
     """The figures of a stage at the card's default operating point."""
     limits = thresholds(card)
@@ -223,6 +233,8 @@ def provisional_label(name: str, deciding: bool, experimental: bool, prevalence:
     """A label before its calibration: every operating point at 0.5, nothing measured."""
     points = {point: OperatingPoint(threshold=0.5) for point in POINTS} if deciding else {}
     return Label(
-        name=name, experimental=experimental, prevalence_train=round(prevalence, 5),
+        name=name,
+        experimental=experimental,
+        prevalence_train=round(prevalence, 5),
         operating_points=points,
     )

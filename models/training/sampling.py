@@ -45,8 +45,10 @@ def weights(records: Sequence[Record], shares: Mapping[str, float]) -> Tensor:
     cells = Counter(cell_of(r) for r in records)
     raw = torch.tensor([cells[cell_of(r)] ** -0.5 for r in records], dtype=torch.float64)
     keys = [_share_key(r, shares) for r in records]
-    strata = [(key, r.abnormal if key.startswith("chest") else None)
-              for key, r in zip(keys, records, strict=True)]
+    strata = [
+        (key, r.abnormal if key.startswith("chest") else None)
+        for key, r in zip(keys, records, strict=True)
+    ]
     total: dict[tuple[str, bool | None], float] = {}
     for stratum, value in zip(strata, raw.tolist(), strict=True):
         total[stratum] = total.get(stratum, 0.0) + value

@@ -35,9 +35,7 @@ def features(images: NDArray[np.uint8], cache: Path | None = None) -> NDArray[np
     return result
 
 
-def standardized(
-    values: NDArray[np.float32], rows: NDArray[np.intp]
-) -> NDArray[np.float32]:
+def standardized(values: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
     """Features in standard deviations from the mean, both taken over `rows` (the train split)."""
     mean, std = values[rows].mean(0), values[rows].std(0)
     return np.asarray((values - mean) / (std + 1e-6), dtype=np.float32)

@@ -17,9 +17,7 @@ BATCH = 32
 FEWEST = 5
 
 
-def summary(
-    ema: Ema, data: DataSet, config: TrainConfig, device: torch.device
-) -> dict[str, float]:
+def summary(ema: Ema, data: DataSet, config: TrainConfig, device: torch.device) -> dict[str, float]:
     """Figures of the averaged weights on the validation split, one or a few for each head."""
     averaged = MultiHead(config.heads, data.teacher.shape[1])
     averaged.load_state_dict(ema.state)

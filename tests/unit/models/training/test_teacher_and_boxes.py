@@ -52,8 +52,9 @@ def test_the_probe_reports_each_data_set_apart(
 ) -> None:
     monkeypatch.setattr(baseline, "FEWEST", 5)
     monkeypatch.setattr(
-        teacher, "features", lambda images, cache: images[:, ::12, ::12].reshape(len(images), -1)
-        .astype(np.float32),
+        teacher,
+        "features",
+        lambda images, cache: images[:, ::12, ::12].reshape(len(images), -1).astype(np.float32),
     )
     found = baseline.linear_probe(read_manifest(manifest), tmp_path)
     assert set(found) == {"gate", "type", "chest tiny"}
