@@ -1,9 +1,9 @@
 """Where in the image a label was seen: Grad-CAM in closed form, and the picture of it."""
 
 import struct
-import zlib
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -84,8 +84,9 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG of uint8 (height, width) or (height, width, 3).
 
     Every row is stored as the difference to the row above (filter type 2, "Up"), which suits
-    radiographs. Encoders that try all five filters for each row take more than twice as long
-    for a larger file.
+    radiographs; encoders that try all five filters for each row take more than twice as long
+    for a larger file. ISA-L compresses four times as fast as zlib, to the same size: an abnormal
+    chest has many overlays, and they must not cost more than the network.
     """
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
@@ -93,8 +94,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    data = deflate.compress(filtered.tobytes()) + deflate.flush()
+    data = isal_zlib.compress(filtered, 1)
     colour_type = 2 if pixels.ndim == 3 else 0
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     chunks = _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")
@@ -102,7 +102,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    crc = zlib.crc32(data, zlib.crc32(kind))
+    crc = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
 

@@ -47,4 +47,6 @@ def set_up(*, as_json: bool) -> None:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    # Celery adds its whole event as `data` to what it says in words already.
+    left_out = _STANDARD | {"data"} if record.name.startswith("celery") else _STANDARD
+    return {key: value for key, value in vars(record).items() if key not in left_out}

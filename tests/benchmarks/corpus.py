@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SAMPLES = Path(__file__).parents[2] / "samples"
+SAMPLES = Path(__file__).parents[2] / "samples" / "images" / "chest"
 SIDE_PX = 1024
 """Of the chest images: hospital images are larger than the samples."""
 
 
 def chests(count: int) -> list[bytes]:
     """JPEG files of `SIDE_PX` squares from the sample chests, no two alike."""
-    originals = sorted(SAMPLES.glob("chest*/*.jpg")) + sorted(SAMPLES.glob("chest*.jpg"))
+    originals = sorted(SAMPLES.glob("*.jpg"))
     if not originals:
         raise FileNotFoundError(f"no chest images in {SAMPLES}")
     rng = np.random.default_rng(0)
