@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.heatmap import overlay, raw_png
 from models.spec import StageSpec
 from models.stage import Prediction, Stage
@@ -22,6 +23,7 @@ from workers.names import worker_name
 from workers.runner import SERVERS_AT_FAULT, Failure, Hold
 
 Pixels = NDArray[np.uint8]
+Predict = Callable[[Sequence[Pixels]], list[Prediction]]
 
 HUNG_EXIT = 70
 """Exit code of a worker whose model thread hangs: EX_SOFTWARE of sysexits.h."""
@@ -36,7 +38,7 @@ class Infer:
         self._context = context
         self._spec = spec
         self._model = model
-        self._batcher: Batcher[Pixels, Prediction] = Batcher(model.predict, model.max_batch)
+        self._batcher: Batcher[Pixels, Prediction] = Batcher(_alone(model.predict), model.max_batch)
 
     def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
         """Predict all images, store the heatmaps as one object, and say what follows."""
@@ -138,3 +140,19 @@ class Infer:
 
 def _told(answer: Prediction) -> Prediction | Failure:
     return Failure(answer.error) if answer.error is not None else answer
+
+
+def _alone(predict: Predict) -> Predict:
+    """`predict`, but for errors nobody foresaw: then one image at a time, to find the one."""
+
+    def predicted(images: Sequence[Pixels]) -> list[Prediction]:
+        try:
+            return predict(images)
+        except ModelError:
+            raise
+        except Exception as error:
+            if len(images) == 1:
+                return [Prediction(error=f"the model failed with {type(error).__name__}")]
+            return [answer for image in images for answer in predicted([image])]
+
+    return predicted

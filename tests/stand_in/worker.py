@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +44,8 @@ def signal_self(number: int) -> None:
             Path(mark).touch(exist_ok=False)
         except FileExistsError:
             return
-    os.kill(os.getpid(), number)
+    # To this very thread: a signal to the process may take effect some instructions later.
+    signal.pthread_kill(threading.get_ident(), number)
 
 
 def die() -> None:
