@@ -44,9 +44,12 @@ def main() -> int:
     images = corpus.chests(arguments.images)
     plain = bare.images_per_s(images)
     note("bare_images_per_s", "bare loop", plain, "images/s", "decode + three models, one process")
+    drawn = bare.images_per_s(images, draw=True)
+    note("bare_drawn_images_per_s", "bare loop with heatmaps", drawn, "images/s", "draws them, too")
     whole = flow.real_models(images)
     note("pipeline_images_per_s", "whole pipeline", whole.images_per_s, "images/s", whole.remark)
     note("ratio", "ratio", whole.images_per_s / plain, "", "target 0.80 now, 0.90 to come")
+    note("ratio_drawn", "ratio, heatmaps on both sides", whole.images_per_s / drawn, "")
     for name, mib in whole.peak_mib.items():
         note(f"peak_mib_{name}", f"peak memory of {name}", mib, "MiB")
     small = corpus.squares(arguments.small)
