@@ -161,7 +161,10 @@ def test_a_refusal_is_told_in_words_and_another_try_is_possible(visit: Visit) ->
     alert = page.get_by_role("alert")
     drop(page, **{"notes.txt": b"text", "empty.png": b""})
     expect(alert.get_by_role("listitem")).to_have_text(
-        [re.compile(r"^notes\.txt: the file is text; read are DICOM"), re.compile(r"^empty\.png: .*no bytes|empty")]
+        [
+            re.compile(r"^notes\.txt: the file is text; read are DICOM"),
+            re.compile(r"^empty\.png: .*no bytes|empty"),
+        ]
     )
     drop(page, **{"huge.png": b"x" * 200_001})
     expect(alert).to_have_text("Larger than 195 kB: huge.png.")
