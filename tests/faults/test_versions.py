@@ -75,7 +75,7 @@ def _runs(plant: Plant) -> dict[tuple[str, str, str], tuple[object, ...]]:
 def _check_each(plant: Plant) -> None:
     """Every run of either version says what an undisturbed run says."""
     for view in plant.views().values():
-        said = told(view, plant.context.store)
+        said = told(view)
         number = number_of(view.row["name"])
         assert number is not None
         wanted = expected(number)
