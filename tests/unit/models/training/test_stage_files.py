@@ -14,7 +14,7 @@ from models.training.calibrate import calibrate
 from models.training.chain import Walk
 from models.training.errors import CardError, ManifestError
 from models.training.evaluate import end_to_end, evaluate
-from models.training.export import export
+from models.training.export import VERSION, export
 from models.training.manifest import Record, read_manifest
 from models.training.network import MultiHead
 from tests.unit.models.training.conftest import tiny_config
@@ -43,15 +43,25 @@ def weights(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_the_written_pair_loads_and_says_what_was_measured(weights: Path) -> None:
     card = load_card(weights / "chest")
 
-    assert card.model_version == f"chest-1.0.0+{card.weights.sha256[:8]}"
+    assert card.model_version == f"chest-{VERSION}+{card.weights.sha256[:8]}"
     mass = next(label for label in card.labels if label.name == "Mass")
-    assert set(mass.operating_points) == {"sensitive", "balanced", "specific"}
+    assert set(mass.operating_points) == {"sensitive", "balanced", "specific", "triage"}
     assert mass.experimental
     group = mass.metrics["val"]["tiny"]  # type: ignore[index,call-overload]
     assert (group["n"], group["positives"]) == (16, 8)
     text = (weights / "chest" / "MODEL_CARD.md").read_text()
     assert "Not a medical device" in text
     assert "Mass (experimental)" in text
+
+
+def test_triage_is_specific_about_findings_and_balanced_about_abnormal(weights: Path) -> None:
+    card = load_card(weights / "chest")
+
+    assert card.default_operating_point == "triage"
+    for label in card.labels:
+        chosen = "balanced" if label.name == "abnormal" else "specific"
+        assert label.operating_points["triage"] == label.operating_points[chosen]
+    assert load_card(weights / "gate").default_operating_point == "balanced"
 
 
 def test_a_label_that_nobody_measured_says_so(weights: Path) -> None:
@@ -71,7 +81,7 @@ def test_calibrate_writes_new_cards_and_leaves_the_weights(
     before = {p: p.read_bytes() for p in weights.rglob("*") if p.is_file()}
     cards = calibrate(records, weights, tmp_path / "site", "clinic", ["gate", "chest"])
 
-    assert [c.model_version.split("+")[0] for c in cards] == ["gate-1.0.1", "chest-1.0.1"]
+    assert [c.model_version.split("+")[0] for c in cards] == ["gate-1.1.1", "chest-1.1.1"]
     assert {p: p.read_bytes() for p in weights.rglob("*") if p.is_file()} == before
     for name in ("gate", "chest"):
         copied = tmp_path / "site" / name / "weights.safetensors"
