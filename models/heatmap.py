@@ -62,12 +62,12 @@ def overlay(image: NDArray[np.uint8], heatmap: Float32) -> bytes:
     if image.dtype != np.uint8 or image.ndim != 2 or heatmap.ndim != 2:
         raise ValueError("overlay() takes a uint8 image and a float map, both two-dimensional")
     height, width = image.shape
-    gray = Image.fromarray(image)
+    blended = Image.fromarray(image).convert("RGB")
     level = Image.fromarray(_levels(heatmap)).resize((width, height), Image.Resampling.BICUBIC)
-    colour = level.copy()
-    colour.putpalette(_PALETTE)
     mask = level.point(_ALPHA)
-    blended = Image.composite(colour.convert("RGB"), gray.convert("RGB"), mask)
+    level.putpalette(_PALETTE)
+    # Pasted in place: each further picture of this size costs as much as compressing it.
+    blended.paste(level.convert("RGB"), None, mask)
     return _png(np.asarray(blended))
 
 

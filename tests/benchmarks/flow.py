@@ -29,7 +29,7 @@ from pipeline.states import Priority, State
 from workers.prepare import Prepare
 from workers.runner import run_chunk
 
-POLL_S = 0.05
+POLL_S = 0.2
 GIVE_UP_S = 900.0
 
 
