@@ -39,8 +39,9 @@ faults: $(READY) ## Kill, pause, fill and cut everything; nothing may be lost
 soak: $(READY) ## 10,000 images; memory, handles and Redis keys must stay flat
 	$(BIN)/python -m pytest tests/faults -m soak -s
 
-fuzz: $(READY) ## Mutated files against the decoder
-	$(BIN)/python -m pytest tests/unit/pipeline/test_image_fuzz.py
+MUTATIONS ?= 20000
+fuzz: $(READY) ## Mutated files against the decoder; MUTATIONS=n says how many
+	XRAYTRIAGE_FUZZ_MUTATIONS=$(MUTATIONS) $(BIN)/python -m pytest --timeout 3000 tests/unit/pipeline/test_image_fuzz.py
 
 browser: $(READY) ## The pages in a real Chromium (needs Debian's chromium)
 	$(BIN)/python -m pytest tests/browser

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bare, corpus, flow, latency
+from tests.benchmarks import bare, corpus, decoding, flow, latency
 
 CHUNKS = (1, 16, 64)
 
@@ -71,6 +71,9 @@ def main() -> int:
             "images/s",
             "from upload to the last row",
         )
+    for cost in decoding.per_core():
+        beside = f"of one core's time; pydicom and Pillow called bare: {cost.bare:.1f}"
+        note(f"prepare {cost.kind}", f"prepare, {cost.kind}", cost.ours, "images/s", beside)
     single = latency.single_image(images[: arguments.single])
     note("latency_p50_ms", "single image, p50", single.p50_ms, "ms", "HTTP upload to result, idle")
     note("latency_p95_ms", "single image, p95", single.p95_ms, "ms")
