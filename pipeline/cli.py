@@ -7,8 +7,12 @@ import typer
 
 from pipeline.commands import (
     demo,
+    dicom_listen,
+    dicom_send,
     doctor,
+    migrate,
     models,
+    probe,
     quarantine,
     requeue,
     screen,
@@ -51,10 +55,16 @@ def _xraytriage(
 
 app.command(short_help="See it work on the sample images.")(demo.demo)
 app.command(short_help="Run the whole stack on this machine, in the foreground.")(up.up)
+app.command("dicom-listen", short_help="Take studies by DICOM C-STORE.")(dicom_listen.dicom_listen)
+app.command("dicom-send", short_help="Send results of studies back by DICOM.")(
+    dicom_send.dicom_send
+)
 app.command(short_help="Screen folders and zips; write tables and a report.")(screen.screen)
 app.command(short_help="Show what runs, what waits, and the images per state.")(status.status)
 app.command(short_help="Show the stages and their model cards.")(stages.stages)
 app.command(short_help="Find what is misconfigured, and how to mend it.")(doctor.doctor)
+app.command(short_help="Bring database and bucket up to date.")(migrate.migrate)
+app.command(short_help="Say whether a service makes progress.")(probe.probe)
 app.command(short_help="Check that nothing was lost, doubled or damaged.")(verify.verify)
 app.command(short_help="Send ended images through a stage again.")(requeue.requeue)
 app.add_typer(quarantine.quarantine, name="quarantine", short_help="Images kept for a person.")
@@ -78,6 +88,8 @@ def _words(error: Exception) -> str | None:
     from sqlalchemy.exc import DBAPIError
 
     from models.errors import ModelError
+    from pipeline.delivery import NoDestinationError
+    from pipeline.dicom.peers import ListenerError
     from pipeline.dispatch import BrokerUnavailable
     from pipeline.embedded import MissingServerError, StackError
     from pipeline.storage import StorageError
@@ -85,5 +97,13 @@ def _words(error: Exception) -> str | None:
     if isinstance(error, DBAPIError):
         return f"the database says: {error.orig}"
     stack = (StackError, MissingServerError)
-    known = (ModelError, StorageError, BrokerUnavailable, OSError, *stack)
+    known = (
+        NoDestinationError,
+        ListenerError,
+        ModelError,
+        StorageError,
+        BrokerUnavailable,
+        OSError,
+        *stack,
+    )
     return str(error) if isinstance(error, known) else None

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -41,7 +43,8 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 
 @compiles(now_s, "postgresql")
 def _postgres_now(*_: Any, **__: Any) -> str:
-    return "extract(epoch from clock_timestamp())::float8"
+    # Not clock_timestamp(), which differs from row to row: no index serves a comparison with it.
+    return "extract(epoch from statement_timestamp())::float8"
 
 
 def open_engine(address: str) -> Engine:
@@ -116,7 +119,7 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
         with engine.execution_options(writes=True).begin() as connection:
             return work(connection)
 
-    return call(once, classify_database, PATIENCE)
+    return call(once, classify_database, PATIENCE, server="database")
 
 
 def read(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -126,7 +129,7 @@ def read(engine: Engine, work: Callable[[Connection], T]) -> T:
         with engine.connect() as connection:
             return work(connection)
 
-    return call(once, classify_database, PATIENCE)
+    return call(once, classify_database, PATIENCE, server="database")
 
 
 def migrations(settings: Settings) -> Config:
@@ -140,3 +143,16 @@ def migrations(settings: Settings) -> Config:
 def upgrade(settings: Settings) -> None:
     """Bring the database to the newest migration; does nothing where it is there already."""
     command.upgrade(migrations(settings), "head")
+
+
+def revisions(settings: Settings) -> tuple[str | None, str | None]:
+    """Revision of the tables that are there (None: there are none), and of this code.
+
+    Waits for a database that is about to start; raises its error once `PATIENCE` is used up.
+    """
+    head = ScriptDirectory.from_config(migrations(settings)).get_current_head()
+
+    def current(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    return read(engine(settings), current), head

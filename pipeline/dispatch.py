@@ -13,7 +13,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from pipeline import metrics
 from pipeline.records.intake import Nudge
+from pipeline.retry import ErrorKind
 from pipeline.settings import Settings
 from pipeline.states import Priority
 
@@ -111,6 +113,7 @@ class Dispatcher:
             self._within_deadline(send)
         except BrokerUnavailable as error:
             log.warning("not published, stays in the outbox", extra={"why": str(error)})
+            metrics.server_failed("broker", ErrorKind.UNAVAILABLE, retried=False)
         return sent.copy()
 
     def depth(self, stage: str, priority: int) -> int:

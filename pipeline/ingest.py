@@ -1,6 +1,8 @@
 """The one door: bytes into storage, rows and their announcement into the database, then a nudge."""
 
 import hashlib
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +12,7 @@ from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
+from pipeline import tracing
 from pipeline.archive import Member, is_zip, members
 from pipeline.context import Context
 from pipeline.flow import PREPARE
@@ -21,6 +24,8 @@ from pipeline.records.intake import Arrival
 from pipeline.states import State
 from pipeline.storage import room
 from pipeline.uid import new_id
+
+log = logging.getLogger(__name__)
 
 UPLOADS = 4
 """Files that are hashed and stored at the same time."""
@@ -73,10 +78,13 @@ def accept(context: Context, job_id: str, sources: Iterable[Source]) -> Iterator
     """
     with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as uploads:
         files = _taken(context, iter(sources), uploads)
+        begun_ns = time.time_ns()
         while chunk := list(islice(files, context.settings.chunk_size)):
             arrivals = _stored(context, chunk)
             admitted = _commit(context, job_id, arrivals)
+            tracing.admitted(list(admitted), begun_ns)
             yield from (_answer(arrival) for arrival in arrivals if arrival.id in admitted)
+            begun_ns = time.time_ns()
 
 
 def _taken(
@@ -205,6 +213,7 @@ def _commit(context: Context, job_id: str, arrivals: Sequence[Arrival]) -> set[s
     admitted, nudges = intake.admit(
         context.engine, job_id, arrivals, PREPARE, settings.chunk_size, settings.lease_s
     )
+    log.info("images accepted", extra={"job_id": job_id, "image_ids": sorted(admitted)})
     intake.sent(context.engine, context.dispatcher.publish(nudges))
     return admitted
 

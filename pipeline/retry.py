@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import sqlalchemy.exc
 
+from pipeline import metrics
+
 T = TypeVar("T")
 
 
@@ -96,23 +98,24 @@ def call(
     classify: Callable[[Exception], ErrorKind],
     policy: Policy,
     *,
+    server: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Run `work` until it succeeds or `decide` gives up; then its last exception is raised."""
+    """Run `work` until it succeeds or `decide` gives up; then its last exception is raised.
+
+    Failed tries are counted under the name of the `server`, where it is given.
+    """
     begun = clock()
     attempt = 1
     while True:
         try:
             return work()
         except Exception as error:
-            step = decide(
-                classify(error),
-                attempt,
-                policy,
-                jitter=random.random(),
-                elapsed_s=clock() - begun,
-            )
+            kind = classify(error)
+            step = decide(kind, attempt, policy, jitter=random.random(), elapsed_s=clock() - begun)
+            if server is not None:
+                metrics.server_failed(server, kind, retried=isinstance(step, Retry))
             if isinstance(step, GiveUp):
                 raise
         sleep(step.delay_s)

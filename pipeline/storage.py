@@ -230,7 +230,7 @@ class ObjectStore:
         """Run `work` under the retry policy; its last error leaves as a StorageError."""
         kind_of = kind_of or classify
         try:
-            return call(work, kind_of, self._policy)
+            return call(work, kind_of, self._policy, server="storage")
         except Exception as error:
             fault = _ERRORS.get(kind_of(error))
             if fault is None:

@@ -8,18 +8,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready
 
 from models.catalogue import find, load_catalogue
 from models.errors import ModelError
-from pipeline import log
+from pipeline import log, metrics, tracing
 from pipeline.context import Context
 from pipeline.dispatch import queue_of
 from pipeline.flow import PREPARE
-from pipeline.settings import Settings, settings
+from pipeline.pulse import Pulse
+from pipeline.settings import Settings, SettingsError, settings
 from workers.app import Handler, make_worker_app
 from workers.runner import Work, run_chunk
 
@@ -31,31 +31,36 @@ THREADS = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    log.set_up(as_json=settings().log_json)
-    setup_logging.connect(_keep_our_logging)
     try:
+        log.set_up(as_json=settings().log_json)
+        setup_logging.connect(_keep_our_logging)
         return _start(settings(), arguments)
-    except ModelError as error:
+    except (ModelError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 def _start(config: Settings, arguments: argparse.Namespace) -> int:
     stages: list[str] = arguments.stage
+    metrics.serve(config)
     if stages == [RECONCILE]:
         from workers.reconcile import run
 
         run(Context.open(config))
         return 0
+    pulse = Pulse(config, "-".join(stages))
     queues = ",".join(queue_of(stage) for stage in stages)
     if stages == [PREPARE]:
         app, pool, concurrency = _prepare_app(config), "prefork", os.cpu_count() or 1
     elif PREPARE in stages or RECONCILE in stages:
         _parser().error("prepare and reconcile each need a process of their own")
     else:
-        app, pool, concurrency = _model_app(config, stages), "threads", THREADS
+        app, pool, concurrency = _model_app(config, stages, pulse), "threads", THREADS
+    # The first mark says that it has started; in a pool of children they make their own.
+    worker_ready.connect(lambda **_: pulse.move(), weak=False)
     app.worker_main(
         [
+            *(["--quiet"] if config.log_json else []),  # no banner among the JSON lines
             "worker",
             f"--pool={pool}",
             f"--concurrency={arguments.concurrency or concurrency}",
@@ -71,16 +76,25 @@ def _start(config: Settings, arguments: argparse.Namespace) -> int:
 
 def _prepare_app(config: Settings) -> Celery:
     from workers.prepare import Prepare, confine
+    from workers.relay import Relay
 
+    relay = Relay() if config.metrics_port else None
+    if relay is not None:
+        metrics.expect(PREPARE)
+        relay.listen()
     # Everything that holds a connection or a limit is made in the child, after the fork.
     made: list[Handler] = []
 
     def begin(**_: object) -> None:
         confine(config)
+        if relay is not None:
+            metrics.redirect(relay.tell)
+        tracing.set_up(config, PREPARE)
         context = Context.open(config)
-        made.append(_handler(context, Prepare(context)))
+        made.append(_handler(context, Prepare(context), Pulse(config, PREPARE)))
 
     worker_process_init.connect(begin, weak=False)
+    worker_process_shutdown.connect(lambda **_: tracing.shut_down(), weak=False)
 
     def handle(ids: list[str], root_id: str | None) -> int:
         return made[0](ids, root_id)
@@ -88,14 +102,18 @@ def _prepare_app(config: Settings) -> Celery:
     return make_worker_app(config, [(PREPARE, handle)])
 
 
-def _model_app(config: Settings, stages: Sequence[str]) -> Celery:
+def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:
     from models.stage import load
+    from workers.expectation import expected_shares
+    from workers.gpu import GpuMemory
     from workers.infer import Infer
 
     catalogue = load_catalogue(config.catalogue)
     specs = [find(stage, catalogue) for stage in stages]
+    tracing.set_up(config, "-".join(stages))
     context = Context.open(config)
     handlers = []
+    metrics.REGISTRY.register(GpuMemory())
     for spec in specs:
         model = load(
             spec,
@@ -103,12 +121,19 @@ def _model_app(config: Settings, stages: Sequence[str]) -> Celery:
             operating_point=config.operating_point,
             threads=config.model_threads or None,
         )
-        handlers.append((spec.name, _handler(context, Infer(context, spec, model))))
+        metrics.expect(spec.name, model.card.answers or model.card.label_names)
+        metrics.model(spec.name, model.card.model_version, model.runtime, model.operating_point)
+        metrics.expected(spec.name, expected_shares(model.card, model.operating_point))
+        handlers.append((spec.name, _handler(context, Infer(context, spec, model), pulse)))
     return make_worker_app(config, handlers)
 
 
-def _handler(context: Context, work: Work) -> Handler:
-    return partial(run_chunk, context, work)
+def _handler(context: Context, work: Work, pulse: Pulse) -> Handler:
+    def handle(ids: list[str], root_id: str | None) -> int:
+        with pulse.chunk(), log.bound(stage=work.stage, root_id=root_id):
+            return run_chunk(context, work, ids, root_id, pulse.move)
+
+    return handle
 
 
 def _keep_our_logging(**_: object) -> None:

@@ -13,10 +13,13 @@ from models.errors import ModelError
 from models.heatmap import overlay, raw_png
 from models.spec import StageSpec
 from models.stage import Prediction, Stage
+from pipeline import agreement, metrics
 from pipeline.context import Context
 from pipeline.flow import advance
 from pipeline.image import decode_prepared
+from pipeline.records import results
 from pipeline.records.claims import Claim, Outcome
+from pipeline.reports.row import TYPE
 from pipeline.storage import ObjectRef, StorageError
 from workers.batcher import Batcher
 from workers.names import worker_name
@@ -38,7 +41,9 @@ class Infer:
         self._context = context
         self._spec = spec
         self._model = model
-        self._batcher: Batcher[Pixels, Prediction] = Batcher(_alone(model.predict), model.max_batch)
+        predict = _measured(spec.name, _alone(model.predict))
+        self._batcher: Batcher[Pixels, Prediction] = Batcher(predict, model.max_batch)
+        self._rules = _rules(model)
 
     def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
         """Predict all images, store the heatmaps as one object, and say what follows."""
@@ -49,15 +54,26 @@ class Infer:
         self._wait(futures, hold)
         answers = iter(future.result() for future in futures)
         predictions = [i if isinstance(i, Failure) else _told(next(answers)) for i in images]
+        metrics.answered(
+            self.stage,
+            [(p.scores, _found(p)) for p in predictions if not isinstance(p, Failure)],
+        )
         compute_ms = (time.monotonic() - begun) * 1000.0 / len(held)
         shown = self._store_heatmaps(images, predictions)
+        headers = self._headers(held)
         hold.keep()
         return [
             answer
             if isinstance(answer, Failure)
-            else self._outcome(claim, answer, compute_ms, refs)
+            else self._outcome(claim, answer, compute_ms, refs, headers.get(claim.image_id))
             for claim, answer, refs in zip(held, predictions, shown, strict=True)
         ]
+
+    def _headers(self, held: Sequence[Claim]) -> dict[str, dict[str, Any] | None]:
+        # Only the type stage's answer is compared with what a header says.
+        if self._spec.name != TYPE:
+            return {}
+        return results.headers(self._context.engine, [claim.image_id for claim in held])
 
     def _load(self, held: Sequence[Claim]) -> list[Pixels | Failure]:
         refs = [ObjectRef.parse(claim.prepared or "") for claim in held]
@@ -106,6 +122,7 @@ class Infer:
         answer: Prediction,
         compute_ms: float,
         refs: dict[str, tuple[str, str]],
+        header: dict[str, Any] | None,
     ) -> Outcome:
         step = advance(self._spec, answer.answer, self._context.stages)
         run = {
@@ -113,11 +130,15 @@ class Infer:
             "answer": answer.answer,
             "scores": {label: round(score, 6) for label, score in answer.scores.items()},
             "operating_point": self._model.operating_point,
+            "rules": self._rules,
             "wait_ms": claim.wait_ms,
             "compute_ms": compute_ms,
             "worker": worker_name(self.stage),
         }
-        facts = {"xray_type": answer.answer} if self._spec.name == "type" else {}
+        facts: dict[str, Any] = {}
+        if self._spec.name == TYPE:
+            said = agreement.flags(header, answer.answer)
+            facts = {"xray_type": answer.answer, "flags": said or None}
         return Outcome(claim, step, facts, run, self._findings(answer, refs))
 
     def _findings(
@@ -138,8 +159,37 @@ class Infer:
         ]
 
 
+def _rules(model: Stage) -> dict[str, dict[str, Any]]:
+    """Label -> what was applied to it, kept with the run: a later card may say otherwise."""
+    return {
+        label.name: {
+            **(
+                {"threshold": model.thresholds[label.name]}
+                if label.name in model.thresholds
+                else {}
+            ),
+            **({"experimental": True} if label.experimental else {}),
+        }
+        for label in model.card.labels
+    }
+
+
+def _found(answer: Prediction) -> tuple[str, ...]:
+    return answer.positives if answer.answer is None else (answer.answer,)
+
+
 def _told(answer: Prediction) -> Prediction | Failure:
     return Failure(answer.error) if answer.error is not None else answer
+
+
+def _measured(stage: str, predict: Predict) -> Predict:
+    def predicted(images: Sequence[Pixels]) -> list[Prediction]:
+        begun = time.monotonic()
+        answers = predict(images)
+        metrics.forward(stage, len(images), time.monotonic() - begun)
+        return answers
+
+    return predicted
 
 
 def _alone(predict: Predict) -> Predict:

@@ -5,17 +5,20 @@ import resource
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 
 import psutil
 
 from pipeline.context import Context
+from pipeline.dicom.patient import identifiers
 from pipeline.flow import PREPARE, after_prepare, refuse
+from pipeline.identity import seal
 from pipeline.image import Decoded, decode, encode_prepared
 from pipeline.limits import Limits
 from pipeline.reasons import Unreadable
 from pipeline.records.claims import Claim, Outcome
-from pipeline.settings import Settings
+from pipeline.settings import Identifiers, Settings
 from pipeline.storage import ObjectRef, StorageError
 from workers.runner import SERVERS_AT_FAULT, Failure, Hold
 
@@ -32,11 +35,11 @@ class Prepare:
 
     def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
         """Decode each original and store the arrays as one object."""
-        answers: list[Decoded | Unreadable | Failure] = []
+        answers: list[_Answer] = []
         for original in self._originals(held):
             answers.append(self._decode(original))
             hold.keep()
-        blobs = [encode_prepared(a.pixels) for a in answers if isinstance(a, Decoded)]
+        blobs = [encode_prepared(a.decoded.pixels) for a in answers if isinstance(a, _Read)]
         refs = iter(self._context.store.put_pack("prepared", blobs) if blobs else [])
         return [self._outcome(c, answer, refs) for c, answer in zip(held, answers, strict=True)]
 
@@ -47,14 +50,15 @@ class Prepare:
         for _, alike in groupby(refs, lambda ref: ref.key):
             yield from self._context.store.get_many(list(alike))
 
-    def _decode(self, original: bytes | StorageError) -> Decoded | Unreadable | Failure:
+    def _decode(self, original: bytes | StorageError) -> "_Answer":
         if isinstance(original, SERVERS_AT_FAULT):
             raise original
         if isinstance(original, StorageError):
             return Failure(f"the original can't be read back: {original}")
         try:
             with timed(self._context.settings.prepare_image_s):
-                return decode(original, self._limits)
+                decoded = decode(original, self._limits)
+                return _Read(decoded, self._sealed(original, decoded))
         except Unreadable as refusal:
             return refusal
         except MemoryError:
@@ -63,21 +67,42 @@ class Prepare:
             # Its words may quote the header, so they are not kept.
             return Failure(f"the decoder failed with {type(error).__name__}")
 
+    def _sealed(self, original: bytes, decoded: Decoded) -> bytes | None:
+        # Names are in no object that lives longer than this call.
+        config = self._context.settings
+        if config.identifiers is Identifiers.DROP or decoded.format != "DICOM":
+            return None
+        found = identifiers(original, self._limits)
+        return seal(found, config.identifiers_key or "") if found else None
+
     def _outcome(
-        self, claim: Claim, answer: Decoded | Unreadable | Failure, refs: Iterator[ObjectRef]
+        self, claim: Claim, answer: "_Answer", refs: Iterator[ObjectRef]
     ) -> Outcome | Failure:
         if isinstance(answer, Failure):
             return answer
         if isinstance(answer, Unreadable):
             return Outcome(claim, refuse(answer))
+        decoded = answer.decoded
         facts = {
             "prepared": str(next(refs)),
-            "format": answer.format,
-            "width_px": answer.width_px,
-            "height_px": answer.height_px,
-            "header": dict(answer.header),
+            "format": decoded.format,
+            "width_px": decoded.width_px,
+            "height_px": decoded.height_px,
+            "header": dict(decoded.header),
         }
-        return Outcome(claim, after_prepare(self._context.stages), facts)
+        following = after_prepare(self._context.stages)
+        return Outcome(claim, following, facts, sealed=answer.sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An image that was decoded, and whose it is, where the settings keep that."""
+
+    decoded: Decoded
+    sealed: bytes | None
+
+
+_Answer = _Read | Unreadable | Failure
 
 
 @contextmanager

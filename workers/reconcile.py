@@ -4,8 +4,10 @@ import logging
 import signal
 from threading import Event
 
+from pipeline import metrics, studies
 from pipeline.context import Context
 from pipeline.dispatch import BrokerUnavailable
+from pipeline.pulse import Pulse
 from pipeline.records import claims, intake, overdue
 from pipeline.records.overdue import Scan
 from workers.names import dead_ones
@@ -18,15 +20,17 @@ GRACE_S = 2.0
 
 def run(context: Context) -> None:
     """Scan until SIGTERM or SIGINT. Several may run; they share the work."""
-    stop = Event()
+    stop, pulse = Event(), Pulse(context.settings, "reconcile")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     while not stop.is_set():
         try:
-            scan(context)
+            metrics.scanned(scan(context).resent)
         except Exception:
             # The one process that must outlive every fault of the others: log and scan again.
             log.exception("scan failed")
+            metrics.scan_failed()
+        pulse.move()
         stop.wait(context.settings.scan_s)
 
 
@@ -35,7 +39,12 @@ def scan(context: Context) -> Scan:
     settings = context.settings
     if dead := dead_ones(claims.holders(context.engine, settings.lease_s)):
         # Their leases need not run out first: nobody will write under those claims any more.
-        log.warning("workers died", extra={"images": claims.forsake(context.engine, dead)})
+        forsaken = claims.forsake(context.engine, dead)
+        log.warning("workers died", extra={"images": forsaken})
+        metrics.forsaken(forsaken)
+    # The listener closes them first, where it lives; a dead one leaves none open.
+    if closed := studies.close_quiet(context.engine, settings.dicom_quiet_s):
+        log.info("studies closed", extra={"jobs": len(closed)})
     drain_outbox(context)
     if overdue.is_congested(context.engine, GRACE_S + settings.scan_s):
         # The broker takes nothing at present: what is overdue would only pile up in the outbox.

@@ -189,9 +189,7 @@ def _with_triage(card: ModelCard) -> ModelCard:
 
 def _label_with_triage(label: Label) -> Label:
     chosen = label.operating_points["balanced" if label.name == SUMMARY else "specific"]
-    return label.model_copy(
-        update={"operating_points": {**label.operating_points, TRIAGE: chosen}}
-    )
+    return label.model_copy(update={"operating_points": {**label.operating_points, TRIAGE: chosen}})
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

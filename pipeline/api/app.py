@@ -8,14 +8,25 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
-from pipeline import log
+from pipeline import log, tracing
 from pipeline.api.failures import handlers
+from pipeline.api.gauges import Gauges
 from pipeline.api.headers import SecurityHeaders
 from pipeline.api.openapi import describe, operation_id
 from pipeline.api.pages import routes as pages
 from pipeline.api.pages.render import STATIC
 from pipeline.api.readiness import readiness_of
-from pipeline.api.routes import health, images, jobs, stages
+from pipeline.api.routes import (
+    dicom_web,
+    dicom_web_search,
+    health,
+    images,
+    jobs,
+    metrics,
+    stages,
+    stow,
+)
+from pipeline.api.traced import Traced
 from pipeline.api.uploads import Gate
 from pipeline.context import Context
 from pipeline.settings import Settings
@@ -24,6 +35,7 @@ from pipeline.settings import settings as settings_of_process
 TAGS = [
     {"name": "jobs", "description": "Files in, counts and results out."},
     {"name": "images", "description": "What was said of one image, and its pictures."},
+    {"name": "dicomweb", "description": "DICOM in, and results as DICOM out."},
     {"name": "stages", "description": "The models of this installation."},
     {"name": "health", "description": "For orchestrators."},
 ]
@@ -34,19 +46,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = settings_of_process()
         log.set_up(as_json=settings.log_json)
+    traced = [Middleware(Traced)] if settings.otlp_endpoint else []
     app = FastAPI(
         title="xraytriage",
         version=_version(),
         openapi_tags=TAGS,
         lifespan=_lifespan(settings),
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders), *traced],
         exception_handlers=handlers(),
         generate_unique_id_function=operation_id,
         # FastAPI's own pages load scripts from elsewhere; ours are in `pages`.
         docs_url=None,
         redoc_url=None,
     )
-    for routed in (jobs, images, stages, health, pages):
+    for routed in (jobs, images, stages, health, metrics, stow, dicom_web, dicom_web_search, pages):
         app.include_router(routed.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
@@ -56,12 +69,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tracing.set_up(settings, "api")
         context = Context.open(settings)
         app.state.context = context
         app.state.gate = Gate()
         app.state.readiness = readiness_of(context)
+        app.state.gauges = Gauges(context)
         yield
         app.state.readiness.close()
+        app.state.gauges.close()
+        tracing.shut_down()
 
     return lifespan
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from pipeline import metrics
 from pipeline.api.headers import SECURITY
 from pipeline.api.pages.render import error_page, wants_page
 from pipeline.api.problems import FieldError, Kind, Problem, ProblemError, problem, respond
@@ -83,6 +84,7 @@ def _respond(
     headers: dict[str, str] | None = None,
     **members: Any,
 ) -> Response:
+    metrics.problem(kind.slug)
     body: Problem = problem(kind, detail, request.url.path, **members)
     # Errors of this software leave above the middleware, so the headers are set here as well.
     headers = SECURITY | (headers or {})

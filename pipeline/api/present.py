@@ -87,6 +87,7 @@ def image_public(view: ImageView, link: Links) -> ImagePublic:
     return ImagePublic.model_validate(
         {
             **{name: row[name] for name in _KEPT},
+            "flags": row["flags"] or [],
             "waits_for": row["stage"],
             "answer": words.answer(view),
             **_summary(view),

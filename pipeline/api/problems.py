@@ -29,6 +29,12 @@ class Kind(Enum):
         "Method not allowed",
         "The address exists, but not for this method; see the header Allow.",
     )
+    NOT_ACCEPTABLE = (
+        "not-acceptable",
+        406,
+        "Not acceptable",
+        "The header Accept names nothing that there is at this address.",
+    )
     STALLED = "stalled", 408, "Upload stalled", "No bytes arrived for too long; send it again."
     FILE_TOO_LARGE = (
         "file-too-large",

@@ -75,6 +75,13 @@ class StageRunPublic(BaseModel):
     findings: list[FindingPublic]
 
 
+class FlagPublic(BaseModel):
+    """Where the file's header and the networks disagree."""
+
+    code: str = Field(description="body_part or view_position")
+    message: str = Field(description="in words")
+
+
 class ImagePublic(BaseModel):
     """An image: where it is, and everything that was said of it."""
 
@@ -100,6 +107,7 @@ class ImagePublic(BaseModel):
     header: dict[str, str | int | float | list[float]] | None = Field(
         description="facts of the file's header that are not personal"
     )
+    flags: list[FlagPublic] = Field(description="where header and networks disagree")
     priority: str
     created_at: datetime
     finished_at: datetime | None

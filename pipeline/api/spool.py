@@ -6,19 +6,19 @@ and since the spool has no name, a killed process leaves nothing behind.
 """
 
 import errno
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from pipeline.api.problems import Kind, ProblemError, field_error
+from pipeline.api.slices import Slice
 from pipeline.archive import is_zip
 from pipeline.ingest import NoRoom
 from pipeline.limits import ArchiveLimits
@@ -53,38 +53,6 @@ class Form:
 
     files: tuple[Part, ...]
     fields: dict[str, str]
-
-
-class _Slice(RawIOBase):
-    """Part of an open file, read by position, so that many may be read at the same time."""
-
-    def __init__(self, descriptor: int, start: int, length: int) -> None:
-        super().__init__()
-        self._descriptor, self._start, self._length = descriptor, start, length
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-        if origin + offset < 0:
-            raise ValueError("a seek before the start")
-        self._position = origin + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._length - self._position))
-        data = os.pread(self._descriptor, wanted, self._start + self._position)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 class Spool:
@@ -190,13 +158,16 @@ class Spool:
             self._head += data[:4]
         self._file.write(data)
         self._watch_disk(len(data))
-        limit = MAX_BODY_BYTES if is_zip(self._head) else self._settings.max_file_bytes
+        limit = self._limit()
         if self._file.tell() - self._start > limit:
             # The rest of this part is read and dropped: the files beside it are still wanted.
             self._file.seek(self._start)
             self._file.truncate()
             words = f"the file is larger than {limit} bytes"
             self._refusal = Unreadable(ReasonCode.TOO_MANY_BYTES, words)
+
+    def _limit(self) -> int:
+        return MAX_BODY_BYTES if is_zip(self._head) else self._settings.max_file_bytes
 
     def _watch_disk(self, written: int) -> None:
         self._unwatched += written
@@ -215,7 +186,7 @@ class Spool:
 
     def _opener(self, start: int, length: int) -> Callable[[], BinaryIO]:
         descriptor = self.fileno()
-        return lambda: cast(BinaryIO, BufferedReader(_Slice(descriptor, start, length)))
+        return lambda: cast(BinaryIO, BufferedReader(Slice(descriptor, start, length)))
 
     def _whole(self) -> None:
         self._complete = True

@@ -1,8 +1,9 @@
 """The dependency that receives an upload: checks what can be told early, spools the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
 from python_multipart.multipart import parse_options_header
@@ -12,8 +13,11 @@ from starlette.requests import Request
 from pipeline.api.deps import ContextDep
 from pipeline.api.problems import Kind, ProblemError
 from pipeline.api.spool import MAX_BODY_BYTES, Form, Spool
+from pipeline.context import Context
 from pipeline.ingest import NoRoom
 from pipeline.storage import room
+
+S = TypeVar("S", bound=Spool)
 
 UPLOADS_AT_ONCE = 32
 """More are answered 429: those that run hold threads, and reads need some too."""
@@ -40,16 +44,24 @@ class Gate:
 
 async def received(request: Request, context: ContextDep) -> AsyncIterator[Form]:
     """The files and fields of a multipart body, on disk until the request is answered."""
-    boundary = _boundary(request)
-    _check_length(request)
+    boundary = boundary_of(request, b"multipart/form-data")
+    async with spooled(request, lambda: Spool(boundary, context.settings)) as spool:
+        yield spool.finish()
+
+
+@asynccontextmanager
+async def spooled(request: Request, new_spool: Callable[[], S]) -> AsyncIterator[S]:
+    """A spool with the whole body in it, closed at the end. Raises ProblemError and NoRoom."""
+    context: Context = request.app.state.context
     gate: Gate = request.app.state.gate
+    _check_length(request)
     with gate:
         if not await run_in_threadpool(room, context.settings):
             raise NoRoom("the disk is under its watermark")
-        spool = Spool(boundary, context.settings)
+        spool = new_spool()
         try:
             await _receive(request, spool)
-            yield spool.finish()
+            yield spool
         finally:
             spool.close()
 
@@ -74,9 +86,10 @@ async def _receive(request: Request, spool: Spool) -> None:
             return
 
 
-def _boundary(request: Request) -> bytes:
+def boundary_of(request: Request, media_type: bytes) -> bytes:
+    """The multipart boundary. Raises ProblemError: another media type (415), no boundary (400)."""
     kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind != b"multipart/form-data":
+    if kind != media_type:
         raise ProblemError(Kind.UNSUPPORTED_MEDIA_TYPE)
     if not options.get(b"boundary"):
         raise ProblemError(Kind.MALFORMED, "Content-Type names no multipart boundary")

@@ -27,7 +27,7 @@ def settings_of(data_dir: Path | None, **more: object) -> "Settings":
     """The settings of the environment, with what the command line says in their place."""
     from pydantic import ValidationError
 
-    from pipeline.settings import Settings
+    from pipeline.settings import Settings, in_words
 
     given = {"data_dir": data_dir, **more}
     try:
@@ -35,8 +35,4 @@ def settings_of(data_dir: Path | None, **more: object) -> "Settings":
             {name: value for name, value in given.items() if value is not None}
         )
     except ValidationError as error:
-        wrong = "; ".join(
-            f"XRAYTRIAGE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise typer.BadParameter(f"the settings are wrong: {wrong}") from None
+        raise typer.BadParameter(in_words(error)) from None

@@ -103,12 +103,14 @@ def _run(settings: "Settings", order: "Order", flower: bool) -> bool:
     """Run on a stack; returns whether every image has its final answer."""
     from rich.console import Console
 
+    from pipeline import tracing
     from pipeline.commands.progress import Display
     from pipeline.context import Context
     from pipeline.screen import Interrupted, screen
 
     console = Console(stderr=True)
     with for_one_run(settings, console, flower=flower) as reached:
+        tracing.set_up(reached.settings, "screen")
         context = Context.open(reached.settings)
         context.store.ensure_bucket()
         try:

@@ -13,6 +13,15 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, help="Port of the API.  [default: a free one]"),
     ] = None,
+    dicom_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Take studies by DICOM C-STORE on this port; 0 takes a free one.  [default: off]",
+            show_default=False,
+        ),
+    ] = None,
     flower: Annotated[bool, typer.Option(help="Start Flower, the monitor of the queues.")] = True,
     flower_port: Annotated[
         int | None,
@@ -28,6 +37,7 @@ def up(
     Examples:
       xraytriage up
       xraytriage up --data-dir /srv/xray --port 8080
+      xraytriage up --dicom-port 11112
       XRAYTRIAGE_BROKER_URL=redis://redis:6379/0 xraytriage up --no-flower
 
     Exit code: 0 after Ctrl-C or SIGTERM, 1 when a part does not start or stay
@@ -35,5 +45,5 @@ def up(
     """
     from pipeline import embedded
 
-    settings = settings_of(data_dir, port=port, flower_port=flower_port)
+    settings = settings_of(data_dir, port=port, flower_port=flower_port, dicom_port=dicom_port)
     raise typer.Exit(embedded.up(settings, flower=flower))

@@ -16,8 +16,8 @@ from pipeline.reasons import ReasonCode, Unreadable
 _PROJECTION_MODALITIES: Final = frozenset(
     ("CR", "DX", "RG", "MG", "IO", "PX", "DR", "XR", "OT", "SC")
 )
-# (0008,0016), asked only where the modality is missing; PS3.4 B.5.
-_PROJECTION_CLASSES: Final = tuple(
+# (0008,0016), asked where the modality is missing, and what the listener takes; PS3.4 B.5.
+PROJECTION_CLASSES: Final = tuple(
     f"1.2.840.10008.5.1.4.1.1.{tail}"
     for tail in (
         *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1"),  # CR, DX, MG, IO
@@ -43,7 +43,7 @@ def refuse_other_modalities(dataset: Dataset) -> None:
         what = f"modality {modality}" if _CODE.fullmatch(modality) else "the modality"
     else:
         sop_class = UID(str(value(dataset, "SOPClassUID") or "").strip())
-        if sop_class in _PROJECTION_CLASSES or not sop_class.is_valid or sop_class.is_private:
+        if sop_class in PROJECTION_CLASSES or not sop_class.is_valid or sop_class.is_private:
             return
         what = f"{sop_class.name}" if sop_class.name != sop_class else "the SOP class"
     raise Unreadable(

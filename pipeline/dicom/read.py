@@ -10,7 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pydicom import config
 from pydicom.datadict import tag_for_keyword
@@ -19,7 +19,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset as read_elements
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from pipeline.limits import Limits
 from pipeline.reasons import ReasonCode, Unreadable
@@ -82,9 +82,13 @@ KEPT: Final = (
     "ExtendedOffsetTableLengths",  # (7FE0,0002)
     "PixelData",  # (7FE0,0010)
 )
-_KEPT_TAGS: Final[list[BaseTag | int]] = [
-    tag for keyword in KEPT if (tag := tag_for_keyword(keyword)) is not None
-]
+
+
+def _tags(keywords: Sequence[str]) -> list[BaseTag | int]:
+    return [tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None]
+
+
+_KEPT_TAGS: Final = _tags(KEPT)
 
 # What pydicom raises for bytes that break the standard, when it parses a file and again when it
 # converts the value of one element (which it puts off until the value is asked for).
@@ -107,7 +111,6 @@ _PREAMBLE_BYTES: Final = 128
 _PREFIX: Final = b"DICM"
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00")
 _NEAR_BYTES: Final = 1024  # more than a value at the start of a dataset has
-
 
 # In little and in big endian.
 PIXEL_DATA_TAGS: Final = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # (7FE0,0010)
@@ -136,27 +139,75 @@ def read_dicom(data: bytes, limits: Limits) -> Dataset:
 
     The preamble is skipped unseen. Raises Unreadable: corrupt, truncated, decompression_bomb.
     """
+    return _read(data, limits, _KEPT_TAGS, None)
+
+
+def read_header(data: bytes, limits: Limits, keywords: Sequence[str]) -> Dataset:
+    """Parse ``data``, which ``is_dicom``, for these elements only; nothing behind them is read.
+
+    Raises as ``read_dicom`` does.
+    """
+    tags = _tags(keywords)
+    return _read(data, limits, tags, max(int(tag) for tag in tags))
+
+
+def read_elements_of(
+    head: bytes, syntax: UID, keywords: Sequence[str], most_inflated: int
+) -> Dataset:
+    """Parse the beginning of a dataset without file meta, in ``syntax``, for these elements only.
+
+    Of a deflated dataset at most ``most_inflated`` bytes are unpacked. Raises Unreadable: corrupt.
+    """
+    tags = _tags(keywords)
+    try:
+        if syntax == DeflatedExplicitVRLittleEndian:
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, most_inflated)
+        _check_items(head)
+        return read_elements(
+            io.BytesIO(head),
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=_ElementCount(max(int(tag) for tag in tags)),
+            specific_tags=tags,
+        )
+    except (zlib.error, *PARSE_ERRORS) as error:
+        raise Unreadable(ReasonCode.CORRUPT, "the DICOM data elements are damaged") from error
+
+
+def _read(data: bytes, limits: Limits, tags: list[BaseTag | int], last: int | None) -> Dataset:
     if data.startswith(_PREFIX) and not data.startswith(_PREFIX, _PREAMBLE_BYTES):
         data = data[4:]
     try:
-        inflated = _read_deflated(data, limits)
+        inflated = _read_deflated(data, limits, tags, last)
         if inflated is not None:
             return inflated
         _check_items(data)
-        return read_partial(io.BytesIO(data), _ElementCount(), force=True, specific_tags=_KEPT_TAGS)
+        return read_partial(io.BytesIO(data), _ElementCount(last), force=True, specific_tags=tags)
     except zlib.error as error:
         raise Unreadable(ReasonCode.CORRUPT, "the deflated dataset is damaged") from error
     except PARSE_ERRORS as error:
         raise Unreadable(ReasonCode.CORRUPT, "the DICOM data elements are damaged") from error
 
 
+def read_meta(stream: BinaryIO) -> tuple[FileMetaDataset, bytes]:
+    """Parse the file meta information (group 0002) that ``stream`` is at; also what follows it.
+
+    May raise any of PARSE_ERRORS.
+    """
+    meta = read_elements(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    return FileMetaDataset(meta), stream.read()
+
+
 class _ElementCount:
-    """A ``stop_when`` of pydicom's readers, which never stops but refuses what has no end."""
+    """A ``stop_when`` of pydicom's readers: stops behind a tag, and refuses what has no end."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int | None) -> None:
         self.count = 0
+        self._last = last
 
-    def __call__(self, _tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if self._last is not None and tag > self._last:
+            return True
         self.count += 1
         if self.count > _MOST_ELEMENTS:
             raise Unreadable(
@@ -174,7 +225,9 @@ def _check_items(data: bytes) -> None:
         )
 
 
-def _read_deflated(data: bytes, limits: Limits) -> Dataset | None:
+def _read_deflated(
+    data: bytes, limits: Limits, tags: list[BaseTag | int], last: int | None
+) -> Dataset | None:
     """Read a file in the deflated transfer syntax (PS3.5 A.5); None if it is in another.
 
     pydicom inflates without a bound: a few hundred kB could fill the memory.
@@ -184,13 +237,11 @@ def _read_deflated(data: bytes, limits: Limits) -> Dataset | None:
         return None
     stream = io.BytesIO(data)
     stream.seek(start)
-    file_meta = FileMetaDataset(
-        read_elements(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    )
+    file_meta, packed = read_meta(stream)
     if file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return None
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(stream.read(), limits.max_bytes)
+    inflated = inflater.decompress(packed, limits.max_bytes)
     if inflater.unconsumed_tail:
         raise Unreadable(
             ReasonCode.DECOMPRESSION_BOMB,
@@ -200,7 +251,7 @@ def _read_deflated(data: bytes, limits: Limits) -> Dataset | None:
         raise Unreadable(ReasonCode.TRUNCATED, "the deflated dataset ends too early")
     _check_items(inflated)
     dataset = read_elements(
-        io.BytesIO(inflated), False, True, stop_when=_ElementCount(), specific_tags=_KEPT_TAGS
+        io.BytesIO(inflated), False, True, stop_when=_ElementCount(last), specific_tags=tags
     )
     file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta = file_meta

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from models.catalogue import load_catalogue
 from pipeline.dispatch import BROKER_ERRORS, make_app
 from pipeline.embedded.part import Part, Tier, answers, environment
-from pipeline.embedded.ports import LOOPBACK
+from pipeline.embedded.ports import LOOPBACK, is_free
 from pipeline.settings import Settings
 
 # -P: a folder called `models` or `workers` where the user stands must not be taken for ours.
@@ -64,6 +64,7 @@ def flower(settings: Settings) -> Part:
             f"--address={LOOPBACK}",
             f"--port={settings.flower_port}",
             "--persistent=False",
+            "--read_only=True",
             "--max_tasks=20000",
             "--purge_offline_workers=300",
         ],
@@ -75,15 +76,29 @@ def flower(settings: Settings) -> Part:
     )
 
 
+def dicom(settings: Settings) -> Part:
+    """The DICOM listener on `settings.dicom_host` and `settings.dicom_port`."""
+    host, port = settings.dicom_host, settings.dicom_port or 0
+    return Part(
+        name="dicom",
+        argv=[*PYTHON, "pipeline.dicom.listener"],
+        env=environment(_with_own_metrics(settings, "dicom")),
+        # A connection, even an association, would be in its log at every look.
+        ready=lambda: not is_free(port, host),
+        tier=Tier.FRONT,
+        grace_s=settings.drain_s + 5.0,  # it waits that long itself for what is half received
+        address=f"dicom://{settings.dicom_ae_title}@{reachable(host)}:{port}",
+    )
+
+
 def workers(settings: Settings) -> Iterator[Part]:
     """A worker for preparing, one for each stage of the catalogue, and the reconciler."""
-    env = environment(settings)
     roll = RollCall(settings)
-    for name in ("prepare", *(stage.name for stage in load_catalogue(settings.catalogue))):
+    for name in _pools(settings):
         yield Part(
             name=name,
             argv=[*PYTHON, "workers", name],
-            env=env,
+            env=environment(_with_own_metrics(settings, name)),
             ready=lambda name=name: roll.present(name),  # type: ignore[misc]
             tier=Tier.WORKER,
             ready_s=FIRST_START_S,
@@ -92,7 +107,31 @@ def workers(settings: Settings) -> Iterator[Part]:
     yield Part(
         name="reconcile",
         argv=[*PYTHON, "workers", "reconcile"],
-        env=env,
+        env=environment(_with_own_metrics(settings, "reconcile")),
+        ready=lambda: True,  # it serves nobody; that it stays alive is watched
+        tier=Tier.WORKER,
+        grace_s=settings.drain_s,
+    )
+
+
+def _pools(settings: Settings) -> list[str]:
+    return ["prepare", *(stage.name for stage in load_catalogue(settings.catalogue))]
+
+
+def _with_own_metrics(settings: Settings, name: str) -> Settings:
+    """On one machine each process needs a port of its own: they count up from the setting."""
+    if not settings.metrics_port:
+        return settings
+    place = [*_pools(settings), "reconcile", "dicom", "dicom-send"].index(name)
+    return settings.model_copy(update={"metrics_port": settings.metrics_port + place})
+
+
+def sender(settings: Settings) -> Part:
+    """What sends results to `settings.dicom_destination`."""
+    return Part(
+        name="dicom-send",
+        argv=[*PYTHON, "pipeline.delivery"],
+        env=environment(_with_own_metrics(settings, "dicom-send")),
         ready=lambda: True,  # it serves nobody; that it stays alive is watched
         tier=Tier.WORKER,
         grace_s=settings.drain_s,

@@ -9,6 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import db
+from pipeline.dicom.peers import ListenerError, allowed_titles
 from pipeline.embedded import procfs, programs, record, servers
 from pipeline.embedded.crew import LOOK_S, Crew, StackError
 from pipeline.embedded.keeper import OnChange, State
@@ -166,6 +167,10 @@ class Stack:
             self._servers.append(servers.seaweed(self._folder / "s3", ports, secrets, keep_free))
         if self._api:
             found["port"] = self._own_port(book, "port", self.settings.host)
+            if self.settings.dicom_port is not None:
+                self._check_listener()
+                host = self.settings.dicom_host
+                found["dicom_port"] = self._own_port(book, "dicom_port", host)
         if self._flower:
             found["flower_port"] = self._own_port(book, "flower_port", LOOPBACK)
         book.save()
@@ -182,6 +187,12 @@ class Stack:
                 "a free one"
             )
         return wanted
+
+    def _check_listener(self) -> None:
+        try:
+            allowed_titles(self.settings)
+        except ListenerError as error:
+            raise StackError(str(error)) from error
 
     def _run(self) -> None:
         try:
@@ -212,8 +223,12 @@ class Stack:
         parts: list[Part] = []
         if self._api:
             parts.append(programs.api(self.settings))
+            if self.settings.dicom_port is not None:
+                parts.append(programs.dicom(self.settings))
         if self._workers:
             parts += programs.workers(self.settings)
+            if self.settings.dicom_destination is not None:
+                parts.append(programs.sender(self.settings))
         if self._flower:
             parts.append(programs.flower(self.settings))
         self.addresses = {part.name: part.address for part in parts if part.address}

@@ -9,11 +9,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
+from sqlalchemy import Connection, Engine, and_, bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pipeline import metrics
 from pipeline.db import now_s, read, write
 from pipeline.flow import Step, quarantine
+from pipeline.records import identities
+from pipeline.records.among import among
 from pipeline.records.intake import Nudge, announce
 from pipeline.tables import findings, images, stage_runs
 
@@ -29,6 +32,7 @@ class Claim:
     original: str | None
     prepared: str | None
     wait_ms: float
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Outcome:
     """Columns of `StageRun`, without `image_id`."""
     findings: Sequence[dict[str, Any]] = ()
     """Columns of `Finding`, without what `run` says already."""
+    sealed: bytes | None = None
+    """Whose image it is, where the settings keep that; see `pipeline.identity`."""
 
 
 def claim(
@@ -53,7 +59,7 @@ def claim(
     query = (
         update(images)
         .where(
-            images.c.id.in_(ids),
+            among(images.c.id, ids),
             images.c.stage == stage,
             (images.c.lease_until.is_(None)) | (images.c.lease_until < now),
             images.c.attempts < cap,
@@ -73,6 +79,7 @@ def claim(
             images.c.original,
             images.c.prepared,
             (now - images.c.queued_at) * 1000.0,
+            images.c.job_id,
         )
     )
     return write(engine, lambda connection: [Claim(*row) for row in connection.execute(query)])
@@ -90,21 +97,25 @@ def complete(
 ) -> list[Nudge]:
     """Write results, move the images on and announce what follows, in one commit."""
 
-    def work(connection: Connection) -> list[Nudge]:
+    def work(connection: Connection) -> tuple[list[Outcome], list[Nudge]]:
         ours = _lock_ours(connection, stage, [outcome.claim for outcome in outcomes])
         kept = [outcome for outcome in outcomes if outcome.claim.image_id in ours]
         if not kept:
-            return []
+            return [], []
         now = connection.execute(select(now_s())).scalar_one()
         _write_runs(connection, stage, kept, now)
+        sealed = {o.claim.image_id: o.sealed for o in kept if o.sealed is not None}
+        identities.put(connection, sealed)
         _move(connection, kept, now, lease_s)
         waiting: dict[tuple[str, int], list[str]] = defaultdict(list)
         for outcome in kept:
             if outcome.step.stage is not None:
                 waiting[outcome.step.stage, outcome.claim.priority].append(outcome.claim.image_id)
-        return announce(connection, waiting, chunk_size)
+        return kept, announce(connection, waiting, chunk_size)
 
-    return write(engine, work)
+    kept, nudges = write(engine, work)
+    metrics.ended((o.step.state, o.step.reason_code) for o in kept if o.step.stage is None)
+    return nudges
 
 
 def fail(
@@ -112,20 +123,23 @@ def fail(
 ) -> None:
     """Record failed attempts; the reconciler sends each again alone, after the cap nobody does."""
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection) -> list[Step]:
         ours = _lock_ours(connection, stage, [held for held, _ in failures])
         now = connection.execute(select(now_s())).scalar_one()
+        given_up = []
         for held, error in failures:
             if held.image_id not in ours:
                 continue
             change: dict[str, Any] = {"last_error": error, "lease_until": None}
             if held.attempts >= cap:
-                change |= ending(quarantine(held.attempts, error), now) | {"stopped_at": stage}
+                given_up.append(quarantine(held.attempts, error))
+                change |= ending(given_up[-1], now) | {"stopped_at": stage}
             else:
                 change |= {"due_at": now + pause_s}
             connection.execute(update(images).where(images.c.id == held.image_id).values(**change))
+        return given_up
 
-    write(engine, work)
+    metrics.ended((step.state, step.reason_code) for step in write(engine, work))
 
 
 def release(engine: Engine, claims: Sequence[Claim], pause_s: float, error: str) -> None:
@@ -157,7 +171,11 @@ def holders(engine: Engine, lease_s: float) -> set[str]:
 
 def forsake(engine: Engine, workers: Collection[str]) -> int:
     """End the claims of processes that are known to be dead; returns how many. Attempts count."""
-    query = update(images).where(images.c.worker.in_(workers), images.c.lease_until.is_not(None))
+    query = update(images).where(
+        images.c.stage.is_not(None),  # so that the index bounds what is read
+        images.c.worker.in_(workers),
+        images.c.lease_until.is_not(None),
+    )
     query = query.values(lease_until=None, due_at=now_s())
     return write(engine, lambda connection: connection.execute(query).rowcount)
 
@@ -177,7 +195,9 @@ def ending(step: Step, now: float) -> dict[str, Any]:
 
 def _still_ours(claims: Sequence[Claim]) -> Any:
     pairs = [(held.image_id, held.token) for held in claims]
-    return tuple_(images.c.id, images.c.token).in_(pairs)
+    # The ids once more by themselves: SQLite finds no row of an index by a list of pairs.
+    ours = among(images.c.id, [held.image_id for held in claims])
+    return and_(ours, tuple_(images.c.id, images.c.token).in_(pairs))
 
 
 def _lock_ours(connection: Connection, stage: str, claims: Sequence[Claim]) -> set[str]:
@@ -185,7 +205,7 @@ def _lock_ours(connection: Connection, stage: str, claims: Sequence[Claim]) -> s
     # rows are locked; on SQLite the write transaction is the lock.
     tokens = {held.image_id: held.token for held in claims}
     query = select(images.c.id, images.c.token).where(
-        images.c.id.in_(list(tokens)), images.c.stage == stage
+        among(images.c.id, tokens), images.c.stage == stage
     )
     rows = connection.execute(query.order_by(images.c.id).with_for_update())
     return {image_id for image_id, token in rows if tokens[image_id] == token}
@@ -220,17 +240,22 @@ def _insert(connection: Connection) -> Any:
 
 
 def _move(connection: Connection, outcomes: Sequence[Outcome], now: float, lease_s: float) -> None:
-    # Rows that learn the same columns go in one executemany.
-    batches: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    # Most images of a chunk go the same way and learn the same: those take one statement
+    # together. What differs from image to image (what `prepare` learns) goes in one executemany.
+    alike: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for outcome in outcomes:
         change = ending(outcome.step, now) | outcome.facts | {"attempts": 0, "last_error": None}
         if outcome.step.stage is not None:
             change |= {"queued_at": now, "due_at": now + lease_s}
-        row = {"_id": outcome.claim.image_id, **change}
-        batches[tuple(row)].append(row)
+        alike.setdefault(repr(change), (change, []))[1].append(outcome.claim.image_id)
+    batches: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for change, ids in alike.values():
+        if len(ids) > 1:
+            connection.execute(update(images).where(among(images.c.id, ids)).values(change))
+        else:
+            row = {"_id": ids[0], **change}
+            batches[tuple(row)].append(row)
     for names, rows in batches.items():
         columns: dict[str, Any] = {name: bindparam(name) for name in names if name != "_id"}
-        connection.execute(
-            update(images).where(images.c.id == bindparam("_id")).values(columns),
-            rows,
-        )
+        query = update(images).where(images.c.id == bindparam("_id")).values(columns)
+        connection.execute(query, rows)

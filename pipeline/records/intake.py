@@ -6,7 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from pipeline import metrics
 from pipeline.db import now_s, read, write
+from pipeline.records.among import among
+from pipeline.records.studies import touch
 from pipeline.states import Priority, State
 from pipeline.tables import images, jobs, outbox
 from pipeline.uid import new_id
@@ -71,13 +74,16 @@ def admit(
 ) -> tuple[set[str], list[Nudge]]:
     """Commit arrivals and what announces them; returns the ids taken in and what to send.
 
-    An arrival whose `once_key` the job has already is left out (a resumed walk).
+    An arrival whose `once_key` the job has already is left out (a resumed walk). Raises JobClosed
+    for the job of a study that was closed meanwhile.
     """
 
     def work(connection: Connection) -> tuple[set[str], list[Nudge]]:
-        priority = connection.execute(
-            select(jobs.c.priority).where(jobs.c.id == job_id)
-        ).scalar_one()
+        priority, study_uid = connection.execute(
+            select(jobs.c.priority, jobs.c.study_instance_uid).where(jobs.c.id == job_id)
+        ).one()
+        if study_uid is not None:
+            touch(connection, job_id)
         fresh = _not_yet_in(connection, job_id, arrivals)
         if not fresh:
             return set(), []
@@ -88,7 +94,11 @@ def admit(
         nudges = announce(connection, {(first_stage, priority): waiting}, chunk_size)
         return {arrival.id for arrival in fresh}, nudges
 
-    return write(engine, work)
+    taken, nudges = write(engine, work)
+    metrics.admitted(len(taken))
+    refused = [arrival for arrival in arrivals if arrival.id in taken and arrival.reason_code]
+    metrics.ended((State.REJECTED, arrival.reason_code) for arrival in refused)
+    return taken, nudges
 
 
 def announce(
@@ -115,7 +125,7 @@ def sent(engine: Engine, nudge_ids: Iterable[str]) -> None:
     if ids:
         write(
             engine,
-            lambda connection: connection.execute(delete(outbox).where(outbox.c.id.in_(ids))),
+            lambda connection: connection.execute(delete(outbox).where(among(outbox.c.id, ids))),
         )
 
 
@@ -127,20 +137,22 @@ def known_keys(engine: Engine, job_id: str, keys: Sequence[str]) -> set[str]:
 def stored_originals(engine: Engine, digests: Sequence[str]) -> dict[str, str]:
     """Object references of the originals with these sha256 that are stored already."""
     query = select(images.c.sha256, func.min(images.c.original)).group_by(images.c.sha256)
-    query = query.where(images.c.sha256.in_(digests), images.c.original.is_not(None))
+    query = query.where(among(images.c.sha256, digests), images.c.original.is_not(None))
     return read(engine, lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
 
 def in_flight(engine: Engine, ids: Sequence[str]) -> int:
     """How many of these images are not terminal yet."""
     query = select(func.count()).select_from(images)
-    query = query.where(images.c.id.in_(ids), images.c.stage.is_not(None))
+    query = query.where(among(images.c.id, ids), images.c.stage.is_not(None))
     with engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def _known(connection: Connection, job_id: str, keys: Sequence[str]) -> set[str]:
-    query = select(images.c.once_key).where(images.c.job_id == job_id, images.c.once_key.in_(keys))
+    query = select(images.c.once_key).where(
+        images.c.job_id == job_id, among(images.c.once_key, keys)
+    )
     return {key for key in connection.execute(query).scalars() if key is not None}
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, Row, select, update
 
+from pipeline import metrics
 from pipeline.db import now_s, read, write
-from pipeline.flow import PREPARE, quarantine
+from pipeline.flow import PREPARE, Step, quarantine
 from pipeline.records.claims import ending
 from pipeline.records.intake import Nudge, announce
 from pipeline.states import State
@@ -48,16 +49,15 @@ def scan(
     """
     lines = {line: is_drained(*line) for line in _lines(engine)}
 
-    def work(connection: Connection) -> Scan:
+    def work(connection: Connection) -> tuple[Scan, list[Step]]:
         now = connection.execute(select(now_s())).scalar_one()
         alone: list[tuple[str, int, str]] = []
         together: dict[tuple[str, int], list[str]] = defaultdict(list)
         waiting: list[str] = []
-        quarantined = 0
+        given_up: list[Step] = []
         for row in _due(connection, now):
             if row.attempts >= cap:
-                _quarantine(connection, row, now)
-                quarantined += 1
+                given_up.append(_quarantine(connection, row, now))
             elif row.attempts > 0:
                 alone.append((row.stage, row.priority, row.id))
             elif lines.get((row.stage, row.priority), True) or row.queued_at < now - LOST_AFTER_S:
@@ -69,9 +69,11 @@ def scan(
             nudges += announce(connection, {(stage, priority): [image_id]}, 1)
         again = [image_id for nudge in nudges for image_id in nudge.image_ids]
         _postpone(connection, [*again, *waiting], now + lease_s)
-        return Scan(nudges, len(again), quarantined, len(waiting))
+        return Scan(nudges, len(again), len(given_up), len(waiting)), given_up
 
-    return write(engine, work)
+    found, given_up = write(engine, work)
+    metrics.ended((step.state, step.reason_code) for step in given_up)
+    return found
 
 
 def unsent(engine: Engine, older_than_s: float, hold_s: float, limit: int = 200) -> list[Nudge]:
@@ -187,11 +189,12 @@ def _due(connection: Connection, now: float) -> list[_Due]:
     return list(connection.execute(query))
 
 
-def _quarantine(connection: Connection, row: _Due, now: float) -> None:
+def _quarantine(connection: Connection, row: _Due, now: float) -> Step:
     step = quarantine(row.attempts, row.last_error)
     # A new token: whoever still works on it may not write any more.
     change = ending(step, now) | {"token": images.c.token + 1, "stopped_at": row.stage}
     connection.execute(update(images).where(images.c.id == row.id).values(**change))
+    return step
 
 
 def _postpone(connection: Connection, ids: list[str], due_at: float) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select
+from sqlalchemy import Connection, Engine, RowMapping, func, select, tuple_
 
-from pipeline.db import now_s
+from pipeline.db import now_s, read
 from pipeline.states import TERMINAL, State
 from pipeline.tables import findings, images, jobs, outbox, stage_runs
 
@@ -22,6 +22,9 @@ class JobView:
     created_at: float
     closed_at: float | None
     counts: dict[State, int]
+    study_instance_uid: str | None = None
+    peer: str | None = None
+    last_arrival_at: float | None = None
 
     @property
     def total(self) -> int:
@@ -60,6 +63,7 @@ class RunView:
     compute_ms: float
     created_at: float
     findings: tuple[FindingView, ...]
+    rules: dict[str, dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,11 @@ def page(
     engine: Engine, job_id: str, after: str | None = None, limit: int = 100
 ) -> list[ImageView]:
     """Images of a job in order of id, from behind the id `after`."""
-    query = select(images).where(images.c.job_id == job_id).order_by(images.c.id).limit(limit)
-    if after is not None:
-        query = query.where(images.c.id > after)
+    # As a range of pairs, which the index of jobs and ids alone serves. With `job_id = …`,
+    # PostgreSQL may walk all ids from the first on until it meets a large job's.
+    pair, begin = tuple_(images.c.job_id, images.c.id), tuple_(job_id, after or "")
+    query = select(images).where(pair > begin, images.c.job_id <= job_id)
+    query = query.order_by(images.c.job_id, images.c.id).limit(limit)
     with engine.connect() as connection:
         return views(connection, connection.execute(query).mappings().all())
 
@@ -115,6 +121,12 @@ def pages(engine: Engine, job_id: str, limit: int = 500) -> Iterator[list[ImageV
     while views := page(engine, job_id, after, limit):
         yield views
         after = views[-1].row["id"]
+
+
+def headers(engine: Engine, image_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """Image id -> the kept facts of its file's header."""
+    query = select(images.c.id, images.c.header).where(images.c.id.in_(image_ids))
+    return read(engine, lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
 
 def waiting(engine: Engine) -> dict[str, tuple[int, float]]:

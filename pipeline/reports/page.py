@@ -48,6 +48,8 @@ class Card:
     """The image first, then its heatmaps."""
     size_px: tuple[int, int] | None
     """Width and height of the original."""
+    flags: tuple[str, ...]
+    """Where header and networks disagree, in words."""
 
     @property
     def order(self) -> float:
@@ -128,6 +130,7 @@ def _card(view: ImageView, addresses: dict[str, str | None]) -> Card:
         links={f.label: link(view, f) for f in _found(view) if f.heatmap is not None},
         pictures=(image, *heatmaps),
         size_px=(row["width_px"], row["height_px"]) if row["width_px"] else None,
+        flags=tuple(flag["message"] for flag in row["flags"] or ()),
     )
 
 

@@ -1,5 +1,6 @@
 """The whole stack with the shipped models, started once; nothing in it is a stand-in."""
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -9,9 +10,13 @@ import pytest
 
 from pipeline.context import Context
 from pipeline.embedded import Stack
+from pipeline.embedded.ports import RANGE, is_free
 from pipeline.settings import Settings
+from tests.stand_in.collector import Collector, collecting
 
 DEADLINE_S = 240.0
+METERED = 5
+"""Processes that serve metrics on a port of their own: four pools and the reconciler."""
 POLL_S = 0.2
 
 
@@ -23,10 +28,32 @@ def until(done: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -
         sleep(POLL_S)
 
 
+def row_of_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    return next(
+        first
+        for first in iter(lambda: random.choice(RANGE), None)
+        if all(is_free(port) for port in range(first, first + count))
+    )
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Servers, API, four worker pools, reconciler and Flower."""
-    with Stack(Settings(data_dir=tmp_path_factory.mktemp("stack"), scan_s=1.0)) as running:
+def collector() -> Iterator[Collector]:
+    """Where the stack sends its traces."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
+    """Servers, API, four worker pools, reconciler and Flower; watched, as in earnest."""
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("stack"),
+        scan_s=1.0,
+        metrics_port=row_of_ports(METERED),
+        otlp_endpoint=collector.endpoint,
+    )
+    with Stack(settings) as running:
         yield running
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from pynetdicom import AE
+from pynetdicom.presentation import VerificationPresentationContexts
 from redis import Redis
 
 from pipeline.embedded import AlreadyRunning, Stack, StackError, connect, procfs, record
@@ -88,6 +90,19 @@ def test_what_settings_name_is_not_started(settings: Settings) -> None:
         for name in ("api", "flower"):
             with urlopen(stack.addresses[name], timeout=30) as page:
                 assert page.status == 200
+
+
+def test_the_dicom_listener_is_started_where_a_port_is_set(settings: Settings) -> None:
+    listening = settings.model_copy(update={"dicom_port": 0})
+    with Stack(listening, workers=False, flower=False) as stack:
+        assert set(stack.addresses) == {"api", "dicom"}
+        assert stack.addresses["dicom"].endswith(f":{stack.settings.dicom_port}")
+        port = stack.settings.dicom_port or 0
+        peer = AE("TEST").associate(
+            "127.0.0.1", port, VerificationPresentationContexts, ae_title="XRAYTRIAGE"
+        )
+        assert peer.send_c_echo().Status == 0
+        peer.release()
 
 
 def test_storage_that_refuses_ends_the_start(settings: Settings) -> None:

@@ -44,6 +44,7 @@ class StandIn:
 
     max_batch = 16
     operating_point = "balanced"
+    runtime = "stand-in"
 
     def __init__(self, name: str, version: str = VERSION) -> None:
         labels, activation = {

@@ -42,7 +42,7 @@ def _fields(operation: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "form field", "description": shape["description"]}
         for content in contents.values()
-        for name, shape in content["schema"]["properties"].items()
+        for name, shape in content["schema"].get("properties", {}).items()
     ]
 
 

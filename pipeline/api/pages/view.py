@@ -32,6 +32,7 @@ def image_facts(view: ImageView) -> dict[str, Any]:
         "answer": words.answer(view),
         "tone": tone(view),
         "terminal": state in TERMINAL,
+        "flags": row["flags"] or [],
         "steps": _steps(state),
         "prepared": row["prepared"] is not None,
         "findings": findings,
@@ -75,6 +76,7 @@ def row_facts(view: ImageView) -> dict[str, Any]:
         "score": max(scores, default=None),
         "findings": [(words.label(name), score) for name, score in positive_findings(view).items()],
         "prepared": row["prepared"] is not None,
+        "flags": row["flags"] or [],
     }
 
 

@@ -29,7 +29,7 @@ from pipeline.limits import ArchiveLimits
 
 pytest_plugins = ("tests.unit.pipeline.image_samples",)
 
-MUTATIONS = int(os.environ.get("XRAYTRIAGE_FUZZ_MUTATIONS", "320"))
+MUTATIONS = int(os.environ.get("XRAYTRIAGE_FUZZ_MUTATIONS", "2400"))
 SEED = int(os.environ.get("XRAYTRIAGE_FUZZ_SEED", "20240607"))
 MOST_SECONDS = 20  # for one file on a busy machine; the sandbox's own limit is stricter
 

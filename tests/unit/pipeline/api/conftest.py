@@ -52,6 +52,7 @@ def app(context: Context, settings: Settings) -> Iterator[FastAPI]:
     app = opened_app(context)
     yield app
     app.state.readiness.close()
+    app.state.gauges.close()
 
 
 @pytest.fixture

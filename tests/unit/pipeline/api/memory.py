@@ -11,6 +11,7 @@ from sqlmodel import SQLModel
 
 from models.catalogue import STAGES
 from pipeline.api.app import create_app
+from pipeline.api.gauges import Gauges
 from pipeline.api.readiness import readiness_of
 from pipeline.api.uploads import Gate
 from pipeline.context import Context
@@ -63,7 +64,7 @@ class Broker:
     sent: list[Nudge] = field(default_factory=list)
     broken: Exception | None = None
 
-    def publish(self, nudges: list[Nudge]) -> list[str]:
+    def publish(self, nudges: list[Nudge], root_id: str | None = None) -> list[str]:
         self.sent += nudges
         return [nudge.id for nudge in nudges]
 
@@ -85,6 +86,7 @@ def opened_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.gate = Gate()
     app.state.readiness = readiness_of(context)
+    app.state.gauges = Gauges(context)
     return app
 
 
