@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from models.catalogue import load_catalogue
 from pipeline.dispatch import BROKER_ERRORS, make_app
-from pipeline.embedded.part import Part, Tier, answers, environment
-from pipeline.embedded.ports import LOOPBACK, is_free
+from pipeline.embedded.part import Part, Tier, answers, environment, listens
+from pipeline.embedded.ports import LOOPBACK
 from pipeline.settings import Settings
 
 # -P: a folder called `models` or `workers` where the user stands must not be taken for ours.
@@ -83,8 +83,7 @@ def dicom(settings: Settings) -> Part:
         name="dicom",
         argv=[*PYTHON, "pipeline.dicom.listener"],
         env=environment(_with_own_metrics(settings, "dicom")),
-        # A connection, even an association, would be in its log at every look.
-        ready=lambda: not is_free(port, host),
+        ready=lambda: listens(reachable(host), port),
         tier=Tier.FRONT,
         grace_s=settings.drain_s + 5.0,  # it waits that long itself for what is half received
         address=f"dicom://{settings.dicom_ae_title}@{reachable(host)}:{port}",

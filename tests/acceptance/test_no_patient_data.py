@@ -22,7 +22,6 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
 from cryptography.fernet import Fernet
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -38,6 +37,14 @@ from pipeline.states import TERMINAL, State
 from pipeline.storage import ObjectRef
 from pipeline.tables import images, outbox
 from tests.acceptance.conftest import until
+from tests.acceptance.search import (
+    FILE_NAME,
+    NAME,
+    SECRETS,
+    broker_bytes,
+    dirty_files,
+    found_in,
+)
 from tests.stand_in.dicom_peer import Listener, file_of, radiograph, send
 
 COMMAND = str(Path(sys.executable).with_name("xraytriage"))
@@ -45,9 +52,6 @@ ROOT = Path(__file__).parents[2]
 # Text where a code belongs is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 
-NAME, FILE_NAME = "Zzyzx", "Qqfilename"
-SECRETS = (NAME, "PID7770001", "19370211", "ACC8880002", "STID9990003", "5550199")
-"""All that was invented for the patient; each is found nowhere else by chance."""
 WORKERS = (
     ["-m", "workers", "prepare"],
     ["-m", "tests.stand_in.worker", "gate", "type", "chest"],
@@ -205,42 +209,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
             process.send_signal(signal.SIGTERM)
         for process in workers:
             process.wait(60)
-
-
-def found_in(data: bytes, secrets: tuple[str, ...] = SECRETS) -> list[str]:
-    """Which of the secrets stand in these bytes, in any encoding that we or Python would use."""
-    spelled = {
-        secret: {secret.encode(code) for code in ("utf-8", "utf-16-le", "utf-16-be")}
-        for secret in secrets
-    }
-    return [secret for secret, forms in spelled.items() if any(form in data for form in forms)]
-
-
-def dirty_files(folder: Path, secrets: tuple[str, ...], *without: str) -> dict[str, list[str]]:
-    """Path -> secrets, of all files below a folder except in the named subfolders."""
-    seen = {}
-    for path in folder.rglob("*"):
-        relative = path.relative_to(folder)
-        if relative.parts[0] in without or not path.is_file():
-            continue
-        if found := found_in(path.read_bytes(), secrets):
-            seen[str(relative)] = found
-    return seen
-
-
-def broker_bytes(address: str) -> bytes:
-    """Every key of the broker with all that is under it."""
-    readers = {
-        b"list": lambda c, k: c.lrange(k, 0, -1),
-        b"string": lambda c, k: c.get(k),
-        b"hash": lambda c, k: c.hgetall(k),
-        b"set": lambda c, k: c.smembers(k),
-        b"zset": lambda c, k: c.zrange(k, 0, -1, withscores=True),
-    }
-    with redis.Redis.from_url(address) as client:
-        keys = list(client.scan_iter())
-        held = [(key, readers[client.type(key)](client, key)) for key in keys]
-    return repr(held).encode()
 
 
 def answers(site: Site) -> Iterator[tuple[str, bytes]]:

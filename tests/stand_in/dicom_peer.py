@@ -15,8 +15,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
-from pipeline.embedded.part import environment
-from pipeline.embedded.ports import is_free
+from pipeline.embedded.part import environment, listens
 from pipeline.settings import Settings
 from tests.faults.servers import Server, free_port, wait_until
 
@@ -84,7 +83,7 @@ class Listener(Server):
 
     def answers(self) -> bool:
         """C-ECHO is answered with success."""
-        if is_free(self.port):  # pynetdicom leaves a socket open that found nobody
+        if not listens("127.0.0.1", self.port):  # else pynetdicom leaves a socket open
             return False
         with association(self, [Verification]) as peer:
             return peer.is_established and peer.send_c_echo().get("Status") == 0

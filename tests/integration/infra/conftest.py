@@ -1,5 +1,6 @@
 """Docker Compose itself, and what stands in for the images on this machine."""
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 
 from pipeline.embedded.servers import valkey_binary
 from tests.integration.conftest import need
-from tests.integration.infra.containers import ROOT, Image, compose, read_config
+from tests.integration.infra.containers import ROOT, Image, compose
 
 BIN = Path(sys.executable).parent
 SECRETS = {
@@ -47,9 +48,10 @@ def config(docker_compose: Path) -> Config:
 
     def read(*arguments: str, **variables: str) -> dict[str, Any]:
         end = ("config", "--format", "json")
-        with compose(docker_compose, {**SECRETS, **variables}, *arguments, *end) as said:
-            assert said.returncode == 0, said.stderr
-            return read_config(said.stdout)
+        said = compose(docker_compose, {**SECRETS, **variables}, *arguments, *end)
+        assert said.returncode == 0, said.stderr
+        found: dict[str, Any] = json.loads(said.stdout)
+        return found
 
     return read
 

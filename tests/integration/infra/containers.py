@@ -8,7 +8,6 @@ there instead), limits of memory and CPU, and that `internal` networks reach nob
 no network does.
 """
 
-import json
 import os
 import random
 import shlex
@@ -17,7 +16,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +68,8 @@ class Containers:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        for name in self.processes:
+            wait_until(lambda name=name: not self._inmates(name), f"nothing of {name} stays")  # type: ignore[misc]
         for name in (*self.processes, None):
             subprocess.run(["ip", "netns", "del", self._space(name)], capture_output=True)
 
@@ -241,13 +241,18 @@ class Containers:
         env = {"PATH": path, **image.env, **(service.get("environment") or {})}
         kept = "".join(f",+{cap.lower()}" for cap in service.get("cap_add", ()))
         return [
-            *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"),
+            *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--pdeathsig=KILL"),
             *("--no-new-privs", f"--bounding-set=-all{kept}", f"--inh-caps=-all{kept}"),
             *("env", "-i", *(f"{key}={value}" for key, value in env.items())),
         ]
 
     def _image(self, name: str) -> Image:
         return self._images[self.services[name]["image"].rpartition(":")[0]]
+
+    def _inmates(self, name: str) -> str:
+        """The processes in a service's network."""
+        pids = ["ip", "netns", "pids", self._space(name)]
+        return subprocess.run(pids, capture_output=True, text=True).stdout
 
     def _first_process(self, name: str) -> int | None:
         """Process 1 of the container, by its number out here."""
@@ -259,12 +264,11 @@ class Containers:
         return int(children[0]) if children else None
 
 
-@contextmanager
 def compose(
     program: Path, env: Mapping[str, str], *arguments: str
-) -> Iterator[subprocess.CompletedProcess[str]]:
+) -> subprocess.CompletedProcess[str]:
     """What Docker Compose itself says, with these variables and no others."""
-    yield subprocess.run(
+    return subprocess.run(
         [str(program), "--project-directory", str(ROOT), *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **env},
@@ -290,9 +294,3 @@ def _closed(path: Path) -> list[Path]:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
-
-
-def read_config(text: str) -> dict[str, Any]:
-    """The JSON of `docker compose config`."""
-    config: dict[str, Any] = json.loads(text)
-    return config

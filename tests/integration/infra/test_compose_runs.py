@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
@@ -144,6 +145,34 @@ def test_who_is_signed_in_may_look_and_command_nobody(
         answer = flower.post(address, auth=LOGIN, json={"args": [[]]})
         assert answer.status_code == 403, address
     assert running.processes["worker-gate"].poll() is None
+
+
+def test_its_page_shows_a_pool_for_each_stage_and_what_it_did(
+    flower: httpx.Client, api: httpx.Client, tmp_path: Path
+) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    triage(api, "chest/child-pneumonia-1.jpg")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        login = {"username": LOGIN[0], "password": LOGIN[1]}
+        page = browser.new_page(http_credentials=login, viewport={"width": 1200, "height": 700})
+
+        def counted() -> set[str]:
+            page.goto(str(flower.base_url))
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=tmp_path / "flower.png")
+            rows = [
+                [cell.strip() for cell in row.locator("td").all_text_contents()]
+                for row in page.locator("#workers-table tbody tr").all()
+            ]
+            # Succeeded is the last column but one.
+            return {row[0].partition("@")[0] for row in rows if row[-2:-1] not in ([], ["0"], [""])}
+
+        stages = {"prepare", "gate", "type", "chest"}
+        wait_until(lambda: counted() == stages, f"all four count: {tmp_path / 'flower.png'}")
+        browser.close()
 
 
 def test_a_restart_of_flower_changes_nothing_else(running: Containers, api: httpx.Client) -> None:
