@@ -65,8 +65,11 @@ def test_killed_in_mid_association_nothing_answered_success_is_lost(
 
 
 def test_sigterm_lets_a_store_end_and_answers_it(
-    listener: Listener, context: Context, weed: RealServer
+    new_listener: NewListener, context: Context, weed: RealServer
 ) -> None:
+    # Patience far beyond what the steps below take on a busy machine: an association that is
+    # offered while the listener closes may be answered only by its time limit.
+    listener = new_listener(s3_attempts=100, s3_patience_s=120.0, drain_s=120.0)
     with association(listener) as peer:
         weed.pause()
         try:
