@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults soak scale fuzz browser clean
+.PHONY: help demo test lint bench faults soak scale containers fuzz browser clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ faults: $(READY) ## Kill, pause, fill and cut everything; nothing may be lost
 
 soak: $(READY) ## 10,000 images; memory, handles and Redis keys must stay flat
 	$(BIN)/python -m pytest tests/faults -m soak -s
+
+containers: $(READY) ## Every command of docker-compose.yml in namespaces of its own (needs root)
+	$(BIN)/python -m pytest tests/integration/infra -m containers
 
 scale: $(READY) ## Query plans on a million rows, SQLite and PostgreSQL
 	$(BIN)/python -m pytest tests/scale

@@ -28,7 +28,10 @@ LOGIN = (SECRETS["FLOWER_USER"], SECRETS["FLOWER_PASSWORD"])
 ENDED = {"done", "rejected", "quarantined"}
 WAIT_S = 240.0
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network and mount namespaces")
+pytestmark = [
+    pytest.mark.containers,
+    pytest.mark.skipif(os.geteuid() != 0, reason="makes network and mount namespaces"),
+]
 
 
 @pytest.fixture(scope="module")
