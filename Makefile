@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults soak scale containers fuzz browser clean
+.PHONY: help demo test lint bench faults soak scale containers peers fuzz browser clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ soak: $(READY) ## 10,000 images; memory, handles and Redis keys must stay flat
 
 containers: $(READY) ## Every command of docker-compose.yml in namespaces of its own (needs root)
 	$(BIN)/python -m pytest tests/integration/infra -m containers
+
+peers: $(READY) ## DICOM peers and Prometheus (Debian's dcmtk, orthanc, prometheus)
+	$(BIN)/python -m pytest tests/integration tests/acceptance -m peers
 
 scale: $(READY) ## Query plans on a million rows, SQLite and PostgreSQL
 	$(BIN)/python -m pytest tests/scale

@@ -10,6 +10,8 @@ from pipeline.embedded import Stack
 from tests.acceptance.conftest import METERED, until
 from tests.acceptance.prometheus import Prometheus, queries, watching
 
+pytestmark = pytest.mark.peers
+
 STAGES = ("prepare", "gate", "type", "chest")
 SEEN_LATER = ("xraytriage_gpu_memory_", "xraytriage_server_errors_total", "offset")
 """Of these a sound run on a machine without a GPU, and not a week old, has nothing to show."""

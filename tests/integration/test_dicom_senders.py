@@ -16,6 +16,8 @@ from tests.integration.test_orthanc import Orthanc
 from tests.stand_in.dicom_arrivals import all_jobs, original, stored
 from tests.stand_in.dicom_peer import STUDY, Listener, file_of, radiograph, run
 
+pytestmark = pytest.mark.peers
+
 pytest_plugins = ("tests.integration.listening",)
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"

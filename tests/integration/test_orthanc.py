@@ -22,6 +22,8 @@ from tests.faults.servers import Server, free_port
 from tests.stand_in.dicom_study import STUDY, opened, study
 from tests.stand_in.peers import sent_to
 
+pytestmark = pytest.mark.peers
+
 
 class Orthanc(Server):
     """A PACS in a folder of its own."""
