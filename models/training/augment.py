@@ -36,20 +36,32 @@ class AugmentConfig:
     erase: float = 0.08
 
 
-def augment(images: Tensor, side_px: int, config: AugmentConfig, generator: Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    side_px: int,
+    config: AugmentConfig,
+    generator: Generator,
+    maps: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """Augmented images (B, 1, side_px, side_px), float32 in 0..1, of uint8 images (B, P, P).
 
     P should be :func:`working_px`: warping samples between neighbours, without antialiasing.
+    `maps` (B, L, M, M), places marked on the images, come back warped with them.
     """
     x = images.float().div_(255.0).unsqueeze(1)
-    x = _warp(x, side_px, config, generator)
+    theta = _warp(len(x), config, generator)
+    # Mostly black outside, as collimated films are; sometimes white or gray.
+    fill = _uniform(len(x), -1.0, 1.0, generator).clamp(min=0.0).view(-1, 1, 1, 1)
+    x = _sample(x - fill, theta, side_px) + fill
+    if maps is not None:
+        maps = _sample(maps, theta, maps.shape[-1])
     x = _some(x, config.equalize, generator, equalize)
     x = _tone(x, config, generator)
     x = _some(x, config.invert, generator, lambda part: 1.0 - part)
     x = _some(x, config.blur, generator, _blur)
     x = _some(x, config.coarse, generator, _coarse)
     x = _boxes(x, config, generator)
-    return _noise(x, config, generator).clamp_(0.0, 1.0)
+    return _noise(x, config, generator).clamp_(0.0, 1.0), maps
 
 
 def working_px(side_px: int) -> int:
@@ -68,9 +80,8 @@ def _some(x: Tensor, chance: float, generator: Generator, change: object) -> Ten
     return x
 
 
-def _warp(x: Tensor, side_px: int, c: AugmentConfig, g: Generator) -> Tensor:
-    """Rotate, zoom, stretch, shift and flip in one resampling; outside is a random flat gray."""
-    n = len(x)
+def _warp(n: int, c: AugmentConfig, g: Generator) -> Tensor:
+    """Affine maps (n, 2, 3) that rotate, zoom, stretch, shift and flip in one resampling."""
     angle = _uniform(n, -c.rotate_deg, c.rotate_deg, g) * (math.pi / 180.0)
     quarter = torch.randint(1, 4, (n,), generator=g) * (torch.rand(n, generator=g) < c.turn)
     angle = angle + quarter * (math.pi / 2.0)
@@ -79,16 +90,18 @@ def _warp(x: Tensor, side_px: int, c: AugmentConfig, g: Generator) -> Tensor:
     stretch = torch.exp(_uniform(n, -c.aspect, c.aspect, g) / 2.0)
     flip = 1.0 - 2.0 * (torch.rand(n, generator=g) < c.flip)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    theta = torch.stack(
+    return torch.stack(
         [
             torch.stack([cos * stretch * flip, -sin / stretch, _uniform(n, -c.shift, c.shift, g)]),
             torch.stack([sin * stretch * flip, cos / stretch, _uniform(n, -c.shift, c.shift, g)]),
         ]
     ).permute(2, 0, 1)
-    grid = functional.affine_grid(theta, [n, 1, side_px, side_px], align_corners=False)
-    # Mostly black outside, as collimated films are; sometimes white or gray.
-    fill = (_uniform(n, -1.0, 1.0, g).clamp(min=0.0)).view(n, 1, 1, 1)
-    return functional.grid_sample(x - fill, grid, align_corners=False) + fill
+
+
+def _sample(x: Tensor, theta: Tensor, side_px: int) -> Tensor:
+    size = [*x.shape[:2], side_px, side_px]
+    grid = functional.affine_grid(theta, size, align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
 
 
 def equalize(x: Tensor) -> Tensor:

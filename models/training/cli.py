@@ -57,6 +57,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps (a trial).")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep packed images here.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="CSV of boxes to learn from.")] = None,
 ) -> None:
     """Train a stage; checkpoints, log, plots, and at the end weights with their card.
 
@@ -72,7 +73,7 @@ def train(
         raise ConfigError(f"the configuration is for '{chosen.stage}', not for '{stage}'")
     with _bar(f"train {stage}") as progress:
         session.run(
-            session.Plan(chosen, out, init, cache or out / "cache", steps, threads),
+            session.Plan(chosen, out, init, cache or out / "cache", steps, threads, boxes),
             readers.read(data),
             progress,
         )
@@ -126,7 +127,8 @@ def pointing(
     weights: Weights = WEIGHTS_ROOT,
 ) -> None:
     """Check the chest heatmaps against boxes: hit rate of the peak, beside chance."""
-    from models.training.pointing import pointing_game, read_boxes
+    from models.training.boxes import read_boxes
+    from models.training.pointing import pointing_game
 
     records = [r for r in readers.read(manifest) if split in (r.split, "all")]
     _write(

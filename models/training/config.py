@@ -38,6 +38,7 @@ class LossWeights:
     chest: float = 0.0
     teacher: float = 0.0
     outlier: float = 0.0
+    where: float = 0.0
     smoothing: float = 0.0
 
 

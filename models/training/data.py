@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.preprocess import InputSpec, to_input
 from models.training import teacher
+from models.training.boxes import Drawn, read_boxes
 from models.training.config import TrainConfig
 from models.training.errors import ManifestError
 from models.training.labels import Targets, targets
@@ -22,31 +23,52 @@ from models.training.pixels import pack
 
 @dataclass(frozen=True)
 class DataSet:
-    """N records with their images (N, P, P) uint8; `teacher` is (N, D) or empty (N, 0)."""
+    """N records with their images (N, P, P) uint8; `teacher` is (N, D) or empty (N, 0).
+
+    `boxes` is None when nothing is to be learnt from boxes.
+    """
 
     records: list[Record]
     images: NDArray[np.uint8]
     targets: Targets
     teacher: NDArray[np.float32]
+    boxes: Drawn | None = None
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """The indices of one split."""
         return np.array([i for i, r in enumerate(self.records) if r.split == split], dtype=np.intp)
 
 
-def load(records: Sequence[Record], config: TrainConfig, cache: Path) -> DataSet:
-    """Pack the images once and, when the loss asks for it, compute the teacher's features."""
+def load(
+    records: Sequence[Record], config: TrainConfig, cache: Path, boxes: Path | None = None
+) -> DataSet:
+    """Pack the images once and, when the loss asks for it, compute the teacher's features.
+
+    `boxes` is a CSV of findings' boxes; its file names are relative to its folder. Raises
+    ManifestError when the loss asks for boxes and no record has one.
+    """
     kept = list(records)
     if not of_split(kept, "train") or not of_split(kept, "val"):
         raise ManifestError("training needs images of both splits, 'train' and 'val'")
     images = pack(kept, config.pack_px, cache)
     truth = targets(kept)
     empty = np.zeros((len(kept), 0), dtype=np.float32)
-    data = DataSet(kept, images, truth, empty)
+    data = DataSet(kept, images, truth, empty, _drawn(kept, config, boxes))
     if not config.loss.teacher:
         return data
     taught = teacher.standardized(teacher.features(images, cache), data.rows("train"))
-    return DataSet(kept, images, truth, taught)
+    return replace(data, teacher=taught)
+
+
+def _drawn(records: list[Record], config: TrainConfig, boxes: Path | None) -> Drawn | None:
+    if not config.loss.where:
+        return None
+    if boxes is None:
+        raise ManifestError("the configuration has where > 0 under [loss]: name a file, --boxes")
+    drawn = Drawn(records, read_boxes(boxes), boxes.parent)
+    if not len(drawn):
+        raise ManifestError(f"{boxes}: no box belongs to an image of the data")
+    return drawn
 
 
 def inputs(images: NDArray[np.uint8], spec: InputSpec) -> Tensor:

@@ -50,3 +50,21 @@ def feature_match(predicted: Tensor, target: Tensor) -> Tensor:
     invariance. After Romero et al. 2015, "FitNets"; smooth, because features have heavy tails.
     """
     return functional.smooth_l1_loss(predicted, target)
+
+
+def box_match(maps: Tensor, boxes: Tensor) -> Tensor:
+    """Cross-entropy between where the evidence lies and the radiologists' boxes.
+
+    `maps` (B, L, h, w) is what each place adds to a label's logit, `boxes` (B, L, M, M) is 1
+    inside that label's boxes. A softmax over places is compared with the boxes' share of each
+    place; labels without a box add nothing. After Li et al. 2018, "Thoracic disease
+    identification and localization with limited supervision", with one softmax for its patches.
+    """
+    height, width = maps.shape[-2:]
+    share = functional.adaptive_avg_pool2d(boxes, (height, width)).flatten(2)
+    total = share.sum(2)
+    known = total > 0
+    if not bool(known.any()):
+        return maps.sum() * 0.0
+    target = share[known] / total[known].unsqueeze(1)
+    return -(target * functional.log_softmax(maps.flatten(2)[known], dim=1)).sum(1).mean()

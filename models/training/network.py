@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from models.densenet import FEATURE_CHANNELS, XrayDenseNet, build
 from models.training.labels import HEADS
 
 TEACHER = "teacher"
+WHERE = "where"
 # "type" alone would hide a method of nn.Module.
 PREFIX = "to_"
 
@@ -30,14 +32,23 @@ class MultiHead(nn.Module):
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Outputs of every head, each (B, n), for images (B, 1, S, S)."""
-        pooled = self.trunk.forward_features(x).mean((2, 3))
+        """Outputs of every head, each (B, n), for images (B, 1, S, S).
+
+        `WHERE` holds what each place adds to the chest head's logits, (B, n, S/32, S/32): the
+        class activation maps (Zhou et al. 2016) that the pipeline draws as heatmaps.
+        """
+        features = self.trunk.forward_features(x)
+        pooled = features.mean((2, 3))
         dropped = self.dropout(pooled)
         # The teacher's head sees all features: dropout there would only add noise to the match.
-        return {
+        found = {
             name.removeprefix(PREFIX): head(pooled if name == PREFIX + TEACHER else dropped)
             for name, head in self.heads.items()
         }
+        if PREFIX + "chest" in self.heads:
+            weight = cast(nn.Linear, self.heads[PREFIX + "chest"]).weight
+            found[WHERE] = torch.einsum("bchw,lc->blhw", features, weight)
+        return found
 
     def as_densenet(self, head: str) -> XrayDenseNet:
         """A plain DenseNet-121 with the trunk and one head: what is shipped."""

@@ -6,9 +6,7 @@ image that the box covers; a hit rate says nothing without it.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +16,10 @@ from models.artifact import load_card, read_head
 from models.heatmap import Float32, grad_cam
 from models.onnx_runtime import OnnxRuntime
 from models.preprocess import InputSpec, to_input
-from models.training.errors import ManifestError
+from models.training.boxes import Box
 from models.training.figures import rate, rounded
 from models.training.manifest import Record
 from models.training.pixels import read_gray
-
-COLUMNS = ("file", "finding", "x", "y", "width", "height")
-
-
-@dataclass(frozen=True)
-class Box:
-    """A finding's box; all in fractions of the image's width and height."""
-
-    file: str
-    finding: str
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def area(self) -> float:
-        """The share of the image inside the box: the hit rate of a random point."""
-        return self.width * self.height
-
-    def holds(self, x: float, y: float) -> bool:
-        """Whether a point (fractions) lies inside."""
-        return self.x <= x <= self.x + self.width and self.y <= y <= self.y + self.height
-
-
-def read_boxes(path: Path) -> list[Box]:
-    """The boxes of a CSV. Raises ManifestError when a column is missing."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if not set(COLUMNS) <= set(reader.fieldnames or ()):
-            raise ManifestError(f"{path}: needs the columns {', '.join(COLUMNS)}")
-        return [
-            Box(row["file"], row["finding"], *(float(row[name]) for name in COLUMNS[2:]))
-            for row in reader
-        ]
 
 
 def peak(heatmap: Float32) -> tuple[float, float]:

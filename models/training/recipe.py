@@ -19,12 +19,13 @@ from models.training.augment import augment, working_px
 from models.training.config import TrainConfig
 from models.training.data import DataSet
 from models.training.loss import (
+    box_match,
     feature_match,
     masked_bce,
     masked_cross_entropy,
     outlier_exposure,
 )
-from models.training.network import TEACHER, Ema, MultiHead, adopt
+from models.training.network import TEACHER, WHERE, Ema, MultiHead, adopt
 from models.training.pixels import shrink
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images (B, 1, S, S) and truths."""
+    """One step's images (B, 1, S, S) and truths; `where` is (B, 0, 0, 0) when not asked for."""
 
     x: Tensor
     gate: Tensor
     type: Tensor
     chest: Tensor
     teacher: Tensor
+    where: Tensor
 
 
 def draw(
@@ -55,13 +57,15 @@ def draw(
     rows = sampling.batch(weight, phase.batch, config.seed, step).numpy()
     generator = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
     drawn = torch.from_numpy(np.ascontiguousarray(images[rows]))
-    x = augment(drawn, phase.px, config.augment, generator)
+    boxes = None if data.boxes is None else data.boxes.maps(rows.tolist())
+    x, where = augment(drawn, phase.px, config.augment, generator, boxes)
     return Batch(
         ((x - config.mean) / config.std).contiguous(memory_format=torch.channels_last),
         torch.from_numpy(data.targets.gate[rows]),
         torch.from_numpy(data.targets.type[rows]),
         torch.from_numpy(data.targets.chest[rows]),
         torch.from_numpy(data.teacher[rows]),
+        torch.zeros(len(rows), 0, 0, 0) if where is None else where,
     )
 
 
@@ -83,6 +87,8 @@ def losses(outputs: dict[str, Tensor], batch: Batch, config: TrainConfig) -> dic
         terms["chest"] = weight.chest * masked_bce(outputs["chest"], batch.chest)
     if weight.teacher and TEACHER in outputs:
         terms[TEACHER] = weight.teacher * feature_match(outputs[TEACHER], batch.teacher)
+    if weight.where and WHERE in outputs:
+        terms[WHERE] = weight.where * box_match(outputs[WHERE], batch.where)
     return terms
 
 

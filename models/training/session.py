@@ -29,6 +29,7 @@ class Plan:
     cache: Path
     steps: int | None = None
     threads: int | None = None
+    boxes: Path | None = None
 
 
 def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> None:
@@ -42,7 +43,7 @@ def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> Non
         torch.set_num_threads(plan.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     (plan.out / "config.json").write_text(json.dumps(config.as_json(), indent=1) + "\n")
-    loaded = data.load(chosen(config, records), config, plan.cache)
+    loaded = data.load(chosen(config, records), config, plan.cache, plan.boxes)
     network = recipe.train(config, loaded, plan.out, plan.init, device, progress)
     plots.training(plan.out / "log.jsonl", plan.out)
     if config.stage == "joint":

@@ -155,7 +155,7 @@ def test_augmentation_keeps_shape_and_range() -> None:
     hard = AugmentConfig(
         turn=0.5, invert=1, equalize=1, blur=1, noise=1, coarse=1, border=1, marker=1, erase=1
     )
-    found = augment(images, 32, hard, torch.Generator().manual_seed(1))
+    found, _ = augment(images, 32, hard, torch.Generator().manual_seed(1))
 
     assert found.shape == (16, 1, 32, 32)
     assert 0.0 <= float(found.min()) < float(found.max()) <= 1.0

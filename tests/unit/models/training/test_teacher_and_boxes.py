@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from models.training import baseline, teacher
-from models.training.errors import ManifestError, TeacherMissingError
+from models.training.boxes import Box
+from models.training.errors import TeacherMissingError
 from models.training.manifest import read_manifest
-from models.training.pointing import Box, peak, read_boxes
+from models.training.pointing import peak
 
 
 def test_without_the_teacher_package_the_error_says_what_to_install(
@@ -70,12 +71,3 @@ def test_a_peak_is_inside_its_box_or_not() -> None:
     assert box.holds(x, y)
     assert not box.holds(0.1, y)
     assert box.area == pytest.approx(0.0625)
-
-
-def test_boxes_need_their_columns(tmp_path: Path) -> None:
-    path = tmp_path / "boxes.csv"
-    path.write_text("file,finding,x,y,width,height\na.png,Mass,0.1,0.2,0.3,0.4\n")
-    assert read_boxes(path) == [Box("a.png", "Mass", 0.1, 0.2, 0.3, 0.4)]
-    path.write_text("file,finding\na.png,Mass\n")
-    with pytest.raises(ManifestError, match="needs the columns"):
-        read_boxes(path)
