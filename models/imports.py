@@ -97,12 +97,10 @@ def register(
     IMAGENET_INPUT with three channels and GRAY_INPUT with one. As for every stage, the whole
     image is stretched to the square; TorchXRayVision's own scripts crop its centre instead.
 
-    Every label gets the operating point `balanced` at 0.5, measured by nobody:
-    `python -m models.training calibrate` fits it to a site's own images.
-    Raises ImportWeightsError, which says what to do.
+    Every label gets the operating point `balanced` at 0.5, measured by nobody; `calibrate` fits
+    it to a site's own images. Raises ImportWeightsError, which says what to do.
     """
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ImportWeightsError(f"{out_dir} is not an empty folder; choose another.")
+    _check_empty(out_dir)
     tensors = read_state_dict(weights_path)
     if kind == "torchxrayvision":
         labels, activation, inputs = labels or XRV_LABELS, "sigmoid", XRV_INPUT
@@ -120,6 +118,11 @@ def register(
             raise ImportWeightsError(f"{weights_path} cannot be registered: {error}") from error
         folder.rename(out_dir)
     return card
+
+
+def _check_empty(out_dir: Path) -> None:
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise ImportWeightsError(f"{out_dir} is not an empty folder; choose another.")
 
 
 def _network(

@@ -7,33 +7,37 @@ import typer
 from pipeline.commands.options import DataDir, settings_of
 from pipeline.commands.running import open_context
 
+Host = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Port to listen on.  [default: 11112]", show_default=False),
+]
+Title = Annotated[
+    str | None,
+    typer.Option(
+        help="Application entity title that peers call.  [default: XRAYTRIAGE]", show_default=False
+    ),
+]
+Allow = Annotated[
+    str | None,
+    typer.Option(
+        help="Calling AE titles that may send, with commas.  [default: any, on loopback only]",
+        show_default=False,
+    ),
+]
+DEFAULT_PORT = 11112
+"""Registered for DICOM (PS3.8 9.1.1), and above those that need a privilege."""
+
 
 def dicom_listen(
     data_dir: DataDir = None,
-    host: Annotated[
-        str | None,
-        typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, help="Port to listen on.  [default: 11112]", show_default=False
-        ),
-    ] = None,
-    ae_title: Annotated[
-        str | None,
-        typer.Option(
-            help="Application entity title that peers call.  [default: XRAYTRIAGE]",
-            show_default=False,
-        ),
-    ] = None,
-    allow: Annotated[
-        str | None,
-        typer.Option(
-            help="Calling AE titles that may send, with commas.  [default: any, on loopback only]",
-            show_default=False,
-        ),
-    ] = None,
+    host: Host = None,
+    port: Port = None,
+    ae_title: Title = None,
+    allow: Allow = None,
 ) -> None:
     """Take studies by C-STORE and triage them; answer C-ECHO; stop with Ctrl-C or SIGTERM.
 
@@ -66,7 +70,3 @@ def dicom_listen(
     context = open_context(settings)
     log.set_up(as_json=settings.log_json)
     run(context)
-
-
-DEFAULT_PORT = 11112
-"""Registered for DICOM (PS3.8 9.1.1), and above those that need a privilege."""

@@ -1,37 +1,45 @@
 """`xraytriage dicom-send`: results of studies, back to the hospital."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.options import DataDir, settings_of
 from pipeline.commands.running import open_context
 
+if TYPE_CHECKING:
+    from pipeline.delivery import Sender
+
+
+To = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="dimse://AET@host:port or http(s)://host/dicom-web.  "
+        "[default: $XRAYTRIAGE_DICOM_DESTINATION]",
+        show_default=False,
+    ),
+]
+Once = Annotated[bool, typer.Option("--once", help="Send what is due now, then end.")]
+Again = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JOB",
+        help="Send what of this job is not delivered, then end.",
+        show_default=False,
+    ),
+]
+RecordOf = Annotated[
+    str | None, typer.Option(metavar="JOB", help="Show this job's deliveries, send nothing.")
+]
+
 
 def dicom_send(
     data_dir: DataDir = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="dimse://AET@host:port or http(s)://host/dicom-web.  "
-            "[default: $XRAYTRIAGE_DICOM_DESTINATION]",
-            show_default=False,
-        ),
-    ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Send what is due now, then end.")] = False,
-    again: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JOB",
-            help="Send what of this job is not delivered, then end.",
-            show_default=False,
-        ),
-    ] = None,
-    record: Annotated[
-        str | None,
-        typer.Option(metavar="JOB", help="Show this job's deliveries, send nothing."),
-    ] = None,
+    to: To = None,
+    once: Once = False,
+    again: Again = None,
+    record: RecordOf = None,
 ) -> None:
     """Send the report and heatmaps of each study that came by C-STORE or STOW-RS and has ended.
 
@@ -59,12 +67,15 @@ def dicom_send(
     if again is None and not once:
         delivery.serve(context)
         return
-    sender = delivery.Sender(context)
+    _send(delivery.Sender(context), again)
+    waiting = deliveries.counts(context.engine).get(deliveries.Delivered.WAITING, 0)
+    raise typer.Exit(1 if waiting else 0)
+
+
+def _send(sender: "Sender", again: str | None) -> None:
     if again is not None:
         typer.echo(f"{sender.again(again)} to send")
     sender.once()
-    waiting = deliveries.counts(context.engine).get(deliveries.Delivered.WAITING, 0)
-    raise typer.Exit(1 if waiting else 0)
 
 
 def _show(rows: list[dict[str, object]]) -> None:

@@ -1,5 +1,7 @@
 """`xraytriage models`: bring your own weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,6 +11,7 @@ from pipeline.commands.options import WRONG
 
 if TYPE_CHECKING:
     from models.card import ModelCard
+    from models.imports import InputFacts
 
 models = typer.Typer(no_args_is_help=True, help="Bring your own weights.")
 
@@ -69,13 +72,9 @@ def import_(
 
     Exit code: 0 registered, 1 not possible (the message says why), 2 for wrong usage.
     """
-    from models.errors import ImportWeightsError
-    from models.imports import InputFacts, register
+    from models.imports import register
 
-    if (mean is None) != (std is None):
-        raise typer.BadParameter("--mean and --std belong together")
-    inputs = None if mean is None or std is None else InputFacts(input_px, mean, std)
-    try:
+    with _explained():
         card = register(
             weights,
             kind=kind,
@@ -83,13 +82,30 @@ def import_(
             out_dir=out,
             labels=None if labels is None else [name.strip() for name in labels.split(",")],
             activation=activation,
-            inputs=inputs,
+            inputs=_inputs(input_px, mean, std),
             version=version,
         )
+    _explain(card, out)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Weights that can't be used end the command with the reason instead of a traceback."""
+    from models.errors import ImportWeightsError
+
+    try:
+        yield
     except ImportWeightsError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(WRONG) from None
-    _explain(card, out)
+
+
+def _inputs(input_px: int, mean: float | None, std: float | None) -> "InputFacts | None":
+    from models.imports import InputFacts
+
+    if (mean is None) != (std is None):
+        raise typer.BadParameter("--mean and --std belong together")
+    return None if mean is None or std is None else InputFacts(input_px, mean, std)
 
 
 def _explain(card: "ModelCard", out: Path) -> None:

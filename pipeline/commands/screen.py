@@ -35,6 +35,9 @@ Limit = Annotated[
     int | None,
     typer.Option(min=1, help="Screen the first so many images only.", show_default=False),
 ]
+WithFlower = Annotated[
+    bool, typer.Option("--flower", help="Start Flower too, where a stack is started.")
+]
 
 
 def screen(
@@ -42,9 +45,7 @@ def screen(
     out: Out = Path("xraytriage-results"),
     priority: PriorityWord = "bulk",
     limit: Limit = None,
-    flower: Annotated[
-        bool, typer.Option("--flower", help="Start Flower too, where a stack is started.")
-    ] = False,
+    flower: WithFlower = False,
     data_dir: DataDir = None,
 ) -> None:
     """Screen all images in files, folders and zips, and write what was found.
@@ -72,22 +73,26 @@ def screen(
     Exit code: 0 when every image has a final answer, refused ones included; 1 when not, or after
     Ctrl-C; 2 for wrong usage.
     """
-    from pipeline.resume import FolderTaken
     from pipeline.screen import Order
 
     _check(paths, out)
     order = Order(tuple(paths), out, Priority.parse(priority), limit, program())
+    raise typer.Exit(_exit_code(settings_of(data_dir), order, flower))
+
+
+def _exit_code(settings: "Settings", order: "Order", flower: bool) -> int:
+    from pipeline.resume import FolderTaken
+
     # A service manager stops with SIGTERM what a person stops with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        is_whole = _run(settings_of(data_dir), order, flower)
+        return 0 if _run(settings, order, flower) else WRONG
     except FolderTaken as error:
         typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(USAGE) from None
+        return USAGE
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where it was.", err=True)
-        raise typer.Exit(WRONG) from None
-    raise typer.Exit(0 if is_whole else WRONG)
+        return WRONG
 
 
 def _check(paths: list[str], out: Path) -> None:

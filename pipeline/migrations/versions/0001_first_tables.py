@@ -14,6 +14,14 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _job()
+    _outbox()
+    _image()
+    _finding()
+    _stage_run()
+
+
+def _job() -> None:
     op.create_table(
         "job",
         sa.Column("id", sa.String(), nullable=False),
@@ -23,6 +31,9 @@ def upgrade() -> None:
         sa.Column("closed_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+
+
+def _outbox() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", sa.String(), nullable=False),
@@ -36,6 +47,8 @@ def upgrade() -> None:
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.create_index("ix_outbox_due", ["due_at"], unique=False)
 
+
+def _image() -> None:
     op.create_table(
         "image",
         sa.Column("id", sa.String(), nullable=False),
@@ -66,13 +79,14 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("finished_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["job_id"],
-            ["job.id"],
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("job_id", "once_key", name="uq_image_job_once_key"),
     )
+    _image_indices()
+
+
+def _image_indices() -> None:
     with op.batch_alter_table("image", schema=None) as batch_op:
         batch_op.create_index(
             "ix_image_due",
@@ -85,6 +99,8 @@ def upgrade() -> None:
         batch_op.create_index("ix_image_sha256", ["sha256"], unique=False)
         batch_op.create_index("ix_image_state_finished", ["state", "finished_at"], unique=False)
 
+
+def _finding() -> None:
     op.create_table(
         "finding",
         sa.Column("image_id", sa.String(), nullable=False),
@@ -97,12 +113,12 @@ def upgrade() -> None:
         sa.Column("experimental", sa.Boolean(), nullable=False),
         sa.Column("heatmap", sa.String(), nullable=True),
         sa.Column("raw_map", sa.String(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["image_id"],
-            ["image.id"],
-        ),
+        sa.ForeignKeyConstraint(["image_id"], ["image.id"]),
         sa.PrimaryKeyConstraint("image_id", "stage", "model_version", "label"),
     )
+
+
+def _stage_run() -> None:
     op.create_table(
         "stage_run",
         sa.Column("image_id", sa.String(), nullable=False),
@@ -115,10 +131,7 @@ def upgrade() -> None:
         sa.Column("compute_ms", sa.Float(), nullable=False),
         sa.Column("worker", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["image_id"],
-            ["image.id"],
-        ),
+        sa.ForeignKeyConstraint(["image_id"], ["image.id"]),
         sa.PrimaryKeyConstraint("image_id", "stage", "model_version"),
     )
 

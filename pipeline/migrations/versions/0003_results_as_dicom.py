@@ -29,6 +29,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_image_study", "image", ["study_instance_uid"], unique=False)
     op.add_column("stage_run", sa.Column("rules", sa.JSON(none_as_null=True), nullable=True))
+    _deliveries()
+
+
+def _deliveries() -> None:
     op.create_table(
         "delivery_plan",
         sa.Column("job_id", sa.String(), nullable=False),
