@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults soak scale containers peers fuzz browser clean
+.PHONY: help demo test lint bench scaling faults soak postgres scale containers hosts peers fuzz browser clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,14 +33,28 @@ lint: $(READY) ## Format, rules, types and import directions
 bench: $(READY) ## Throughput and latency, one table; JSON in bench-out/
 	$(BIN)/python -m tests.benchmarks
 
+scaling: $(READY) ## What an image costs, and on paper a million; fills docs/scaling.md
+	$(BIN)/python -m tests.benchmarks.scaling
+
 faults: $(READY) ## Kill, pause, fill and cut everything; nothing may be lost
 	$(BIN)/python -m pytest tests/faults -m faults
 
 soak: $(READY) ## 10,000 images; memory, handles and Redis keys must stay flat
 	$(BIN)/python -m pytest tests/faults -m soak -s
 
+# The browser's and the unit tests know no server; what infra holds knows no database of its own.
+ON_POSTGRES := XRAYTRIAGE_TEST_DATABASE=postgresql $(BIN)/python -m pytest
+postgres: $(READY) ## Integration, acceptance and fault tests once more, on PostgreSQL
+	@failed=0; \
+	$(ON_POSTGRES) tests/integration tests/acceptance --ignore tests/integration/infra || failed=1; \
+	$(ON_POSTGRES) tests/faults -m faults || failed=1; \
+	exit $$failed
+
 containers: $(READY) ## Every command of docker-compose.yml in namespaces of its own (needs root)
 	$(BIN)/python -m pytest tests/integration/infra -m containers
+
+hosts: $(READY) ## Three hosts in namespaces; one is cut off in mid-run (needs root)
+	$(BIN)/python -m pytest tests/hosts -m hosts
 
 peers: $(READY) ## DICOM peers and Prometheus (Debian's dcmtk, orthanc, prometheus)
 	$(BIN)/python -m pytest tests/integration tests/acceptance -m peers

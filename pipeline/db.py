@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float
@@ -22,11 +22,30 @@ T = TypeVar("T")
 PATIENCE = Policy(attempts=60, base_s=0.05, cap_s=2.0, total_s=60.0)
 """How long a write waits for a locked or restarting database before it gives up."""
 
-_POSTGRES = """
-SET idle_in_transaction_session_timeout = '20s';
+SILENCE_S = 20
+"""How long data may go without an acknowledgement before a connection counts as lost.
+
+Keepalives are sent on idle connections only; a call that is on its way when the network is cut
+would be sent again for a quarter of an hour, and find out minutes after the network is back.
+"""
+
+_POSTGRES = f"""
+SET idle_in_transaction_session_timeout = '20s'; SET tcp_user_timeout = '{SILENCE_S}s';
 SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
 """
 """A client that froze or was cut off in mid-transaction gives its locks back after a while."""
+
+_LIBPQ = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": SILENCE_S * 1000,  # ms
+}
+"""A server that vanished without a word is noticed as well.
+
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+"""
 
 
 class now_s(FunctionElement[float]):  # noqa: N801 - reads as the SQL function that it is
@@ -52,14 +71,14 @@ def open_engine(address: str) -> Engine:
     if not address.startswith("sqlite"):
         engine = create_engine(
             address,
-            # A server that vanished without a word is noticed as well.
-            connect_args={"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10},
+            connect_args=_LIBPQ,
             pool_pre_ping=True,
             pool_size=8,
             max_overflow=8,
             hide_parameters=True,
         )
         event.listen(engine, "connect", _tune_postgres)
+        event.listen(engine, "handle_error", _quote_no_row)
         return engine
     Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     # Parameters are file names and header facts: never in an error's words.
@@ -71,6 +90,15 @@ def open_engine(address: str) -> Engine:
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _quote_no_row(context: ExceptionContext) -> None:
+    # Below its first line the server quotes keys and rows: paths, UIDs, header facts. The words
+    # of an error end in logs. SQLAlchemy has made its own of them before anybody is asked.
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and error.args:
+            first, *_ = str(error.args[0]).partition("\n")
+            error.args = (first, *error.args[1:])
 
 
 def _tune_postgres(connection: Any, _record: Any) -> None:
@@ -116,7 +144,10 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
     """
 
     def once() -> T:
-        with engine.execution_options(writes=True).begin() as connection:
+        with (
+            engine.connect() as connection,
+            connection.execution_options(writes=True).begin(),
+        ):
             return work(connection)
 
     return call(once, classify_database, PATIENCE, server="database")

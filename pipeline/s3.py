@@ -5,8 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 import boto3.session
+import botocore.session
 from botocore import exceptions as s3_errors
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.handlers import add_expect_header
 from botocore.parsers import ResponseParserError
 
@@ -35,12 +37,17 @@ _EXPECT_BYTES = 1 << 20
 """From this size on the server is asked before the body is sent; below, asking costs more."""
 
 
-def make_client(settings: Settings) -> Any:
+def make_client(settings: Settings) -> tuple[Any, Any]:
     """A client without retries of its own and without work that is done better elsewhere.
+
+    With it come the credentials that it signs with, None where none were found.
 
     The body is neither hashed nor signed here: keys are checksums, and reads are verified.
     """
-    session = boto3.session.Session()  # the default session is not safe to share by threads
+    core = botocore.session.get_session()
+    # Nobody here wants to know when an object was written; to read that takes a tenth of a read.
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+    session = boto3.session.Session(botocore_session=core)  # the default one is not thread safe
     client = session.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
@@ -65,7 +72,13 @@ def make_client(settings: Settings) -> Any:
     )
     client.meta.events.unregister("before-call.s3", add_expect_header)
     client.meta.events.register("before-call.s3.PutObject", _expect_when_large)
-    return client
+    return client, _credentials(settings, session)
+
+
+def _credentials(settings: Settings, session: boto3.session.Session) -> Any:
+    if settings.s3_access_key and settings.s3_secret_key:
+        return Credentials(settings.s3_access_key, settings.s3_secret_key)
+    return session.get_credentials()
 
 
 def _expect_when_large(params: dict[str, Any], **_: object) -> None:

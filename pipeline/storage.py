@@ -31,6 +31,7 @@ from pipeline.objects import (
 )
 from pipeline.retry import ErrorKind, Policy, call
 from pipeline.s3 import bucket_location, classify, http_status, make_client
+from pipeline.s3_read import RangeReader, range_reader
 from pipeline.settings import Settings
 
 __all__ = [
@@ -68,6 +69,7 @@ class ObjectStore:
         self._policy = Policy(attempts=settings.s3_attempts, total_s=settings.s3_patience_s)
         self._bucket = settings.s3_bucket
         self._made: tuple[int, Any] = (0, None)  # process id and its client
+        self._reader: RangeReader | None = None
 
     def ensure_bucket(self) -> None:
         """Make the bucket when it is missing. Raises StorageError."""
@@ -157,7 +159,8 @@ class ObjectStore:
         """The client of this process. Two threads may both make one: a waste, not an error."""
         made_by, client = self._made
         if made_by != os.getpid():
-            client = make_client(self._settings)
+            client, credentials = make_client(self._settings)
+            self._reader = range_reader(self._settings, credentials)
             self._made = (os.getpid(), client)
         return client
 
@@ -209,7 +212,10 @@ class ObjectStore:
         """The bytes from `start` to before `end`; fewer when the object ends earlier."""
         if start == end:
             return b""  # S3 knows no empty range
-        body = self._s3.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}")[
+        client = self._s3
+        if self._reader is not None and (found := self._reader.read(key, start, end)) is not None:
+            return found
+        body = client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}")[
             "Body"
         ]
         with body:

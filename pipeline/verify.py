@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 
 from pipeline.context import Context
 from pipeline.states import TERMINAL, State
@@ -85,17 +85,18 @@ def _single(context: Context) -> Iterator[Violation]:
 
 def _stored(context: Context) -> Iterator[Violation]:
     for _, owner, column in REFERENCES:
-        batch: list[tuple[str, str]] = []
-        for row in _rows(context, select(owner, column).where(column.is_not(None))):
-            batch.append((row[0], row[1]))
-            if len(batch) == BATCH:
-                yield from _check_objects(context, column.name, batch)
-                batch = []
-        yield from _check_objects(context, column.name, batch)
+        # Page by page: a transaction that is open while the storage is asked is ended by the
+        # server after a while, and until then keeps it from tidying up.
+        query = select(owner, column).where(column.is_not(None)).order_by(owner, column)
+        page = list(_rows(context, query.limit(BATCH)))
+        while page:
+            yield from _check_objects(context, column.name, page)
+            further = query.where(tuple_(owner, column) > tuple_(*page[-1]))
+            page = list(_rows(context, further.limit(BATCH)))
 
 
 def _check_objects(
-    context: Context, what: str, batch: Sequence[tuple[str, str]]
+    context: Context, what: str, batch: Sequence[tuple[Any, ...]]
 ) -> Iterator[Violation]:
     blobs = context.store.get_many([ObjectRef.parse(ref) for _, ref in batch])
     for (image_id, _), blob in zip(batch, blobs, strict=True):
@@ -104,7 +105,7 @@ def _check_objects(
 
 
 def _rows(context: Context, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    # Fetched whole, so that no transaction waits for whoever asks.
     with context.engine.connect() as connection:
-        stream = connection.execution_options(yield_per=1000)
-        for row in stream.execute(query):
-            yield tuple(row)
+        rows = connection.execute(query).all()
+    return map(tuple, rows)

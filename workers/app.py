@@ -1,14 +1,48 @@
 """The Celery application of a worker: one task a stage, nothing but a call behind it."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from celery import Celery, Task
+from celery.bootsteps import StartStopStep
 
 from pipeline.dispatch import make_app, queue_of
 from pipeline.settings import Settings
 
 Handler = Callable[[list[str], str | None], int]
 """Takes image ids and the root id of the chain; returns how many images it finished."""
+
+EVENTS_S = 0.25
+"""Between two messages to Flower. Each costs a worker as much as the claim of a chunk."""
+
+
+class EventsTogether(StartStopStep):  # type: ignore[misc] # Celery has no types
+    """Sends what tasks tell Flower a few times a second, not at each turn of the worker's loop.
+
+    Celery has its own limit for what may wait meanwhile; then it sends at once.
+    """
+
+    requires = ("celery.worker.consumer.events:Events",)
+    _timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """The consumer has a connection for events, maybe a new one."""
+        if parent.hub is not None:  # else nothing is gathered
+            parent.event_dispatcher.on_send_buffered = None
+            self._timer = parent.hub.call_repeatedly(EVENTS_S, self._flush, parent)
+
+    def stop(self, parent: Any) -> None:
+        """The worker ends, or the connection is lost and nothing can be sent."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            if parent.connection is not None:
+                self._flush(parent)
+
+    @staticmethod
+    def _flush(consumer: Any) -> None:
+        if consumer.event_dispatcher is not None:
+            consumer.event_dispatcher.flush()
 
 
 def make_worker_app(settings: Settings, handlers: Iterable[tuple[str, Handler]]) -> Celery:
@@ -19,6 +53,7 @@ def make_worker_app(settings: Settings, handlers: Iterable[tuple[str, Handler]])
         worker_max_tasks_per_child=500,
         worker_max_memory_per_child=1_500_000,  # KiB; a child that kept more is replaced
     )
+    app.steps["consumer"].add(EventsTogether)
     for stage, handler in handlers:
         _register(app, stage, handler)
     return app

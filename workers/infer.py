@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future, wait
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from workers.runner import SERVERS_AT_FAULT, Failure, Hold
 Pixels = NDArray[np.uint8]
 Predict = Callable[[Sequence[Pixels]], list[Prediction]]
 
+LOOK_S = 0.5
+"""Between two looks at whether a model that computes has made progress."""
 HUNG_EXIT = 70
 """Exit code of a worker whose model thread hangs: EX_SOFTWARE of sysexits.h."""
 
@@ -43,16 +46,17 @@ class Infer:
         self._model = model
         predict = _measured(spec.name, _alone(model.predict))
         self._batcher: Batcher[Pixels, Prediction] = Batcher(predict, model.max_batch)
+        # Few answers, many images: each is asked once.
+        self._step = cache(lambda answer: advance(spec, answer, context.stages))
         self._rules = _rules(model)
+        self._experimental = {label.name for label in model.card.labels if label.experimental}
 
     def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
         """Predict all images, store the heatmaps as one object, and say what follows."""
         begun = time.monotonic()
         images = self._load(held)
         present = [image for image in images if not isinstance(image, Failure)]
-        futures = self._batcher.submit(present)
-        self._wait(futures, hold)
-        answers = iter(future.result() for future in futures)
+        answers = iter(self._wait(self._batcher.submit(present), hold))
         predictions = [i if isinstance(i, Failure) else _told(next(answers)) for i in images]
         metrics.answered(
             self.stage,
@@ -87,19 +91,19 @@ class Infer:
                 loaded.append(decode_prepared(blob))
         return loaded
 
-    def _wait(self, futures: Sequence[Future[Prediction]], hold: Hold) -> None:
+    def _wait(self, asked: Future[list[Prediction]], hold: Hold) -> list[Prediction]:
         # Our own deadline, since the threads pool knows none: leases are renewed only while the
         # model answers batches. When it answers none for a whole lease it hangs, maybe in a
         # driver, and only a new process helps; its work is taken over as after any crash.
-        pending, answered = set(futures), self._batcher.batches
-        moved = time.monotonic()
-        while pending:
-            _, pending = wait(pending, max(hold.rest_s, 0.05), FIRST_COMPLETED)
+        answered, moved = self._batcher.batches, time.monotonic()
+        while not wait((asked,), LOOK_S).done:
             if self._batcher.batches != answered:
                 answered, moved = self._batcher.batches, time.monotonic()
                 hold.keep()
             elif time.monotonic() - moved > self._context.settings.lease_s:
                 os._exit(HUNG_EXIT)
+        hold.keep()
+        return asked.result()
 
     def _store_heatmaps(
         self, images: Sequence[Pixels | Failure], predictions: Sequence[Prediction | Failure]
@@ -124,7 +128,7 @@ class Infer:
         refs: dict[str, tuple[str, str]],
         header: dict[str, Any] | None,
     ) -> Outcome:
-        step = advance(self._spec, answer.answer, self._context.stages)
+        step = self._step(answer.answer)
         run = {
             "model_version": self._model.card.model_version,
             "answer": answer.answer,
@@ -144,14 +148,13 @@ class Infer:
     def _findings(
         self, answer: Prediction, refs: dict[str, tuple[str, str]]
     ) -> list[dict[str, Any]]:
-        experimental = {label.name for label in self._model.card.labels if label.experimental}
         return [
             {
                 "label": label,
                 "score": answer.scores[label],
                 "threshold": self._model.thresholds[label],
                 "positive": label in answer.positives,
-                "experimental": label in experimental,
+                "experimental": label in self._experimental,
                 "heatmap": refs.get(label, (None, None))[0],
                 "raw_map": refs.get(label, (None, None))[1],
             }

@@ -10,10 +10,11 @@ from sqlalchemy.exc import OperationalError
 from models.errors import ModelError
 from pipeline import metrics, tracing
 from pipeline.context import Context
-from pipeline.records import claims, intake
+from pipeline.records import claims
 from pipeline.records.claims import Claim, Outcome
 from pipeline.storage import StorageFull, StorageRefused, StorageUnavailable
 from pipeline.tracing import Visit
+from workers import sent
 from workers.names import worker_name
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def _write(
             context.engine, stage, outcomes, settings.chunk_size, settings.lease_s
         )
         metrics.attempted(stage, "finished", len(outcomes))
-        intake.sent(context.engine, context.dispatcher.publish(nudges, root_id))
+        sent.of(context.engine).add(context.dispatcher.publish(nudges, root_id))
     return len(outcomes)
 
 

@@ -19,7 +19,11 @@ STAGES = ("joint", "gate", "type", "chest")
 
 @dataclass(frozen=True)
 class Phase:
-    """A run of steps at one image size; the learning rate goes in a line from `lr` to `lr_end`."""
+    """A run of steps at one image size; the learning rate goes in a line from `lr` to `lr_end`.
+
+    With 0 steps in all nothing is trained: the stage is taken as it stands in the run it starts
+    from.
+    """
 
     px: int
     steps: int
@@ -117,8 +121,8 @@ def parse_config(raw: Mapping[str, Any], where: str) -> TrainConfig:
         raise ConfigError(f"{where}: missing {error}") from error
     if config.stage not in STAGES or not set(config.heads) < set(STAGES):
         raise ConfigError(f"{where}: stage and heads must be among {', '.join(STAGES)}")
-    if not config.phases or config.steps < 1:
-        raise ConfigError(f"{where}: needs at least one [[phase]] with steps")
+    if not config.phases or any(phase.steps < 0 for phase in config.phases):
+        raise ConfigError(f"{where}: needs at least one [[phase]], its steps not below 0")
     return config
 
 

@@ -15,8 +15,7 @@ INTENDED_USE = {
     ),
 }
 _GATE = """
-About one radiograph in twenty is refused at the balanced point (validation).
-Refused most at that point: fingers 42 %, wrists 24 %, elbows 21 %, humeri 19 %.
+Radiographs of fingers, wrists and elbows are refused more often than others (recall by data set).
 Grayscale photographs of translucent or strongly lit objects can pass as radiographs.
 CT scouts and single MR slices with one large bright structure are the nearest misses.
 Photographs of films on a light box or a screen, fluoroscopy and angiography were not in the data.
@@ -29,8 +28,7 @@ Most parts come from one source each: other hospitals' images do worse than vali
 Abdomen, pelvis, clavicle, ribs and lateral chest have no class of their own.
 """
 _CHEST = """
-Heatmaps do not localise yet: 4 of 78 peaks lie in the radiologist's box (NIH), no more than chance.
-Heatmaps often light up a corner or a shoulder: a coarse hint at most.
+Heatmaps are coarse, five cells a side, and often beside the finding: a hint at most.
 Adults (nih) do far worse than children (kermany): read the figures of each data set apart.
 NIH labels were mined from reports and are noisy.
 Small lesions (Nodule, Mass) are hard to see at this input size.

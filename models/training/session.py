@@ -87,7 +87,8 @@ def chosen(config: TrainConfig, records: Sequence[Record]) -> list[Record]:
 RECIPE = (
     "DenseNet-121 from scratch, one channel: one trunk trained on all three tasks together, "
     "predicting also the pooled features of a frozen EfficientNet-Lite0 (ImageNet weights, "
-    "Apache-2.0, training only); then this stage fine-tuned from it. RAdam, masked losses, "
-    "averaged weights, batched augmentation (models/training/augment.py); configurations in "
-    "models/training/configs."
+    "Apache-2.0, training only); then trained on for gate and type, and apart from that for chest, "
+    "there also from the boxes of NIH's radiologists; then this stage fine-tuned. RAdam, masked "
+    "losses, averaged weights, batched augmentation (models/training/augment.py); configurations "
+    "in models/training/configs."
 )

@@ -38,7 +38,8 @@ def open_context(settings: "Settings") -> "Context":
 
 def require_database(settings: "Settings") -> None:
     """End the command where nothing was ever screened on this data directory."""
-    if settings.database_url is None and not settings.sqlite_path.exists():
+    # A stack that runs here may have been told of a database that this shell knows nothing of.
+    if reachable(settings).database_url is None and not settings.sqlite_path.exists():
         typer.echo(
             f"There is no database below {settings.data_dir} yet: start the stack with "
             "`xraytriage up`, or point --data-dir at the one that you mean.",

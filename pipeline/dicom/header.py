@@ -1,5 +1,6 @@
 """The facts of a DICOM header that are kept, and the refusal of what is no radiograph."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -72,9 +73,11 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[Dataset, str], str | None]:
 
 def _numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     try:
-        return tuple(float(part) for part in values(dataset, keyword)[:_MOST_VALUES]) or None
+        found = tuple(float(part) for part in values(dataset, keyword)[:_MOST_VALUES])
     except (TypeError, ValueError, OverflowError):
         return None
+    # JSON, and so PostgreSQL and whoever reads the API, knows no infinity and no "not a number".
+    return found if found and all(map(math.isfinite, found)) else None
 
 
 def _whole_number(dataset: Dataset, keyword: str) -> int | None:

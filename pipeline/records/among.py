@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ARRAY, Boolean, ColumnElement, Dialect, Text, bindparam
+from sqlalchemy import ARRAY, BindParameter, Boolean, ColumnElement, Dialect, Text, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-class _Texts(TypeDecorator[list[str]]):
+class Texts(TypeDecorator[list[str]]):
     """Many texts in one parameter: an array on PostgreSQL, JSON on SQLite."""
 
     impl = Text
@@ -33,9 +33,13 @@ class among(FunctionElement[bool]):  # noqa: N801 - reads as a condition
     inherit_cache = True
     type = Boolean()
 
-    def __init__(self, column: ColumnElement[Any], texts: Iterable[str]) -> None:
-        """`texts` may be empty: then nothing is among them."""
-        super().__init__(column, bindparam(None, list(texts), type_=_Texts()))
+    def __init__(
+        self, column: ColumnElement[Any], texts: Iterable[str] | BindParameter[list[str]]
+    ) -> None:
+        """`texts` may be empty: then nothing is among them. A parameter has the type `Texts`."""
+        if not isinstance(texts, BindParameter):
+            texts = bindparam(None, list(texts), type_=Texts())
+        super().__init__(column, texts)
 
     def self_group(self, against: Any = None) -> "among":  # noqa: ARG002 - SQLAlchemy's signature
         """As it is: SQLAlchemy would write `(… IN …) = 1` for SQLite, which then reads all rows."""

@@ -6,83 +6,52 @@ where its token is still the row's: a worker that fell asleep past its lease cha
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, bindparam, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    select,
+    tuple_,
+    update,
+)
 
 from pipeline import metrics
 from pipeline.db import now_s, read, write
 from pipeline.flow import Step, quarantine
 from pipeline.records import identities
-from pipeline.records.among import among
+from pipeline.records.among import Texts, among
 from pipeline.records.intake import Nudge, announce
-from pipeline.tables import findings, images, stage_runs
+from pipeline.records.outcomes import Claim, Encodings, Outcome, moves, runs
+from pipeline.records.statement import Statement
+from pipeline.tables import images
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One image in a worker's hand."""
-
-    image_id: str
-    token: int
-    attempts: int
-    priority: int
-    original: str | None
-    prepared: str | None
-    wait_ms: float
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one claimed image: where it goes, and the rows that say why."""
-
-    claim: Claim
-    step: Step
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Columns of `Image` that this stage learned."""
-    run: dict[str, Any] | None = None
-    """Columns of `StageRun`, without `image_id`."""
-    findings: Sequence[dict[str, Any]] = ()
-    """Columns of `Finding`, without what `run` says already."""
-    sealed: bytes | None = None
-    """Whose image it is, where the settings keep that; see `pipeline.identity`."""
+__all__ = [
+    "Claim",
+    "Outcome",
+    "claim",
+    "complete",
+    "ending",
+    "fail",
+    "forsake",
+    "holders",
+    "release",
+    "renew",
+]
 
 
 def claim(
     engine: Engine, stage: str, ids: Sequence[str], lease_s: float, worker: str, cap: int
 ) -> list[Claim]:
     """Take those of `ids` that wait for `stage` and that nobody holds."""
-    now = now_s()
-    query = (
-        update(images)
-        .where(
-            among(images.c.id, ids),
-            images.c.stage == stage,
-            (images.c.lease_until.is_(None)) | (images.c.lease_until < now),
-            images.c.attempts < cap,
-        )
-        .values(
-            token=images.c.token + 1,
-            attempts=images.c.attempts + 1,
-            lease_until=now + lease_s,
-            due_at=now + lease_s,
-            worker=worker,
-        )
-        .returning(
-            images.c.id,
-            images.c.token,
-            images.c.attempts,
-            images.c.priority,
-            images.c.original,
-            images.c.prepared,
-            (now - images.c.queued_at) * 1000.0,
-            images.c.job_id,
-        )
-    )
-    return write(engine, lambda connection: [Claim(*row) for row in connection.execute(query)])
+    values = {"ids": list(ids), "stage": stage, "lease_s": lease_s, "worker": worker, "cap": cap}
+    rows = _CLAIM.encode(engine.dialect, [values])
+    return write(engine, lambda c: [Claim(*row) for row in _CLAIM.run(c, rows)])
 
 
 def renew(engine: Engine, claims: Sequence[Claim], lease_s: float) -> None:
@@ -96,22 +65,23 @@ def complete(
     engine: Engine, stage: str, outcomes: Sequence[Outcome], chunk_size: int, lease_s: float
 ) -> list[Nudge]:
     """Write results, move the images on and announce what follows, in one commit."""
+    dialect = engine.dialect
+    # Encoded beforehand: on SQLite the transaction keeps all other writers waiting.
+    encoded = runs(dialect, stage, outcomes), moves(dialect, outcomes, lease_s)
 
-    def work(connection: Connection) -> tuple[list[Outcome], list[Nudge]]:
+    def work(connection: Connection) -> tuple[Sequence[Outcome], list[Nudge]]:
         ours = _lock_ours(connection, stage, [outcome.claim for outcome in outcomes])
-        kept = [outcome for outcome in outcomes if outcome.claim.image_id in ours]
-        if not kept:
-            return [], []
-        now = connection.execute(select(now_s())).scalar_one()
-        _write_runs(connection, stage, kept, now)
+        kept, (ran, moved) = outcomes, encoded
+        if len(ours) < len(outcomes):
+            kept = [outcome for outcome in outcomes if outcome.claim.image_id in ours]
+            if not kept:
+                return [], []
+            ran, moved = runs(dialect, stage, kept), moves(dialect, kept, lease_s)
+        _write_runs(connection, ran)
         sealed = {o.claim.image_id: o.sealed for o in kept if o.sealed is not None}
         identities.put(connection, sealed)
-        _move(connection, kept, now, lease_s)
-        waiting: dict[tuple[str, int], list[str]] = defaultdict(list)
-        for outcome in kept:
-            if outcome.step.stage is not None:
-                waiting[outcome.step.stage, outcome.claim.priority].append(outcome.claim.image_id)
-        return kept, announce(connection, waiting, chunk_size)
+        moved.write(connection)
+        return kept, announce(connection, _waiting(kept), chunk_size)
 
     kept, nudges = write(engine, work)
     metrics.ended((o.step.state, o.step.reason_code) for o in kept if o.step.stage is None)
@@ -204,58 +174,60 @@ def _lock_ours(connection: Connection, stage: str, claims: Sequence[Claim]) -> s
     # The fence: rows that another claim has taken since have another token. On PostgreSQL the
     # rows are locked; on SQLite the write transaction is the lock.
     tokens = {held.image_id: held.token for held in claims}
-    query = select(images.c.id, images.c.token).where(
-        among(images.c.id, tokens), images.c.stage == stage
-    )
-    rows = connection.execute(query.order_by(images.c.id).with_for_update())
+    rows = _LOCK.once(connection, ids=list(tokens), stage=stage)
     return {image_id for image_id, token in rows if tokens[image_id] == token}
 
 
-def _write_runs(
-    connection: Connection, stage: str, outcomes: Sequence[Outcome], now: float
-) -> None:
-    keyed = [outcome for outcome in outcomes if outcome.run is not None]
-    runs = [
-        {"image_id": o.claim.image_id, "stage": stage, "created_at": now, **(o.run or {})}
-        for o in keyed
-    ]
-    shown = [
-        {
-            "image_id": o.claim.image_id,
-            "stage": stage,
-            "model_version": (o.run or {})["model_version"],
-            **finding,
-        }
-        for o in keyed
-        for finding in o.findings
-    ]
-    # The same version has answered before (an operator sent the image again): that answer stands.
-    for table, rows in ((stage_runs, runs), (findings, shown)):
-        if rows:
-            connection.execute(_insert(connection)(table).on_conflict_do_nothing(), rows)
+def _write_runs(connection: Connection, encoded: Encodings) -> None:
+    encoded.write(connection)
 
 
-def _insert(connection: Connection) -> Any:
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-
-
-def _move(connection: Connection, outcomes: Sequence[Outcome], now: float, lease_s: float) -> None:
-    # Most images of a chunk go the same way and learn the same: those take one statement
-    # together. What differs from image to image (what `prepare` learns) goes in one executemany.
-    alike: dict[str, tuple[dict[str, Any], list[str]]] = {}
+def _waiting(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], list[str]]:
+    """Image ids by the line that they wait in now."""
+    waiting: dict[tuple[str, int], list[str]] = defaultdict(list)
     for outcome in outcomes:
-        change = ending(outcome.step, now) | outcome.facts | {"attempts": 0, "last_error": None}
         if outcome.step.stage is not None:
-            change |= {"queued_at": now, "due_at": now + lease_s}
-        alike.setdefault(repr(change), (change, []))[1].append(outcome.claim.image_id)
-    batches: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for change, ids in alike.values():
-        if len(ids) > 1:
-            connection.execute(update(images).where(among(images.c.id, ids)).values(change))
-        else:
-            row = {"_id": ids[0], **change}
-            batches[tuple(row)].append(row)
-    for names, rows in batches.items():
-        columns: dict[str, Any] = {name: bindparam(name) for name in names if name != "_id"}
-        query = update(images).where(images.c.id == bindparam("_id")).values(columns)
-        connection.execute(query, rows)
+            waiting[outcome.step.stage, outcome.claim.priority].append(outcome.claim.image_id)
+    return waiting
+
+
+_CHOSEN = among(images.c.id, bindparam("ids", type_=Texts()))
+_OF_STAGE = images.c.stage == bindparam("stage", type_=Text)
+_LEASE_S = bindparam("lease_s", type_=Float)
+
+_CLAIM = Statement(
+    lambda _: (
+        update(images)
+        .where(
+            _CHOSEN,
+            _OF_STAGE,
+            (images.c.lease_until.is_(None)) | (images.c.lease_until < now_s()),
+            images.c.attempts < bindparam("cap", type_=Integer),
+        )
+        .values(
+            token=images.c.token + 1,
+            attempts=images.c.attempts + 1,
+            lease_until=now_s() + _LEASE_S,
+            due_at=now_s() + _LEASE_S,
+            worker=bindparam("worker", type_=Text),
+        )
+        .returning(
+            images.c.id,
+            images.c.token,
+            images.c.attempts,
+            images.c.priority,
+            images.c.original,
+            images.c.prepared,
+            (now_s() - images.c.queued_at) * 1000.0,
+            images.c.job_id,
+        )
+    )
+)
+_LOCK = Statement(
+    lambda _: (
+        select(images.c.id, images.c.token)
+        .where(_CHOSEN, _OF_STAGE)
+        .order_by(images.c.id)
+        .with_for_update()
+    )
+)

@@ -89,8 +89,10 @@ def claim(engine: Engine, destination: str, lease_s: float, limit: int = 50) -> 
     """Take due deliveries of one job, the one that waited longest; the attempt counts from now."""
 
     def work(connection: Connection) -> list[Held]:
+        # A job that another sender has in hand at this moment is passed over, not waited for.
         due = select(deliveries.c.job_id).where(*_due()).order_by(deliveries.c.due_at).limit(1)
-        job_id = connection.execute(due).scalar_one_or_none()
+        free = due.with_for_update(skip_locked=True)
+        job_id = connection.execute(free).scalar_one_or_none()
         if job_id is None:
             return []
         some = (

@@ -2,17 +2,36 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Engine,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from pipeline import metrics
 from pipeline.db import now_s, read, write
-from pipeline.records.among import among
+from pipeline.records.among import Texts, among
+from pipeline.records.statement import Statement
 from pipeline.records.studies import touch
 from pipeline.states import Priority, State
 from pipeline.tables import images, jobs, outbox
 from pipeline.uid import new_id
+
+LONGEST_KEY = 1024
+"""Bytes of a `once_key` that are kept as they are; of a longer one its hash is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +59,15 @@ class Nudge:
 
 
 def open_job(engine: Engine, source: str, priority: Priority, job_id: str | None = None) -> str:
-    """Make a job and return its id."""
+    """Make a job and return its id; one of this id that is there already stays as it is."""
     job_id = job_id or new_id()
 
     def work(connection: Connection) -> str:
-        connection.execute(
-            insert(jobs).values(id=job_id, source=source, priority=priority, created_at=now_s())
-        )
+        # Ours may be there: committed, and the server's answer to that got lost.
+        if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
+            connection.execute(
+                insert(jobs).values(id=job_id, source=source, priority=priority, created_at=now_s())
+            )
         return job_id
 
     return write(engine, work)
@@ -77,11 +98,12 @@ def admit(
     An arrival whose `once_key` the job has already is left out (a resumed walk). Raises JobClosed
     for the job of a study that was closed meanwhile.
     """
+    tries = count()
 
     def work(connection: Connection) -> tuple[set[str], list[Nudge]]:
-        priority, study_uid = connection.execute(
-            select(jobs.c.priority, jobs.c.study_instance_uid).where(jobs.c.id == job_id)
-        ).one()
+        if next(tries) and (committed := _committed(connection, arrivals)):
+            return committed, []  # the outbox has what announces them
+        priority, study_uid = connection.execute(_job_of(job_id, arrivals)).one()
         if study_uid is not None:
             touch(connection, job_id)
         fresh = _not_yet_in(connection, job_id, arrivals)
@@ -115,7 +137,7 @@ def announce(
             {"id": n.id, "stage": n.stage, "priority": n.priority, "image_ids": n.image_ids}
             for n in nudges
         ]
-        connection.execute(insert(outbox).values(created_at=now_s(), due_at=now_s()), rows)
+        _ANNOUNCE.run(connection, _ANNOUNCE.encode(connection.dialect, rows))
     return nudges
 
 
@@ -123,10 +145,7 @@ def sent(engine: Engine, nudge_ids: Iterable[str]) -> None:
     """Take signatures that were sent out of the outbox."""
     ids = list(nudge_ids)
     if ids:
-        write(
-            engine,
-            lambda connection: connection.execute(delete(outbox).where(among(outbox.c.id, ids))),
-        )
+        write(engine, lambda connection: _SENT.once(connection, ids=ids))
 
 
 def known_keys(engine: Engine, job_id: str, keys: Sequence[str]) -> set[str]:
@@ -149,11 +168,32 @@ def in_flight(engine: Engine, ids: Sequence[str]) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+def _committed(connection: Connection, arrivals: Sequence[Arrival]) -> set[str]:
+    # Of an earlier try: the server committed, and its answer got lost.
+    query = select(images.c.id).where(among(images.c.id, [arrival.id for arrival in arrivals]))
+    return set(connection.execute(query).scalars())
+
+
+def _job_of(job_id: str, arrivals: Sequence[Arrival]) -> Select[int, str | None]:
+    query = select(jobs.c.priority, jobs.c.study_instance_uid).where(jobs.c.id == job_id)
+    if all(arrival.once_key is None for arrival in arrivals):
+        return query
+    # One at a time asks which keys the job has and adds the others. SQLite writes so anyway.
+    return query.with_for_update(key_share=True)
+
+
+def _kept(key: str) -> str:
+    """A key as its column has it: an entry of PostgreSQL's index has 2,704 bytes at most."""
+    raw = key.encode()
+    return key if len(raw) <= LONGEST_KEY else f"sha256:{sha256(raw).hexdigest()}"
+
+
 def _known(connection: Connection, job_id: str, keys: Sequence[str]) -> set[str]:
+    kept = {_kept(key): key for key in keys}
     query = select(images.c.once_key).where(
-        images.c.job_id == job_id, among(images.c.once_key, keys)
+        images.c.job_id == job_id, among(images.c.once_key, kept)
     )
-    return {key for key in connection.execute(query).scalars() if key is not None}
+    return {kept[key] for key in connection.execute(query).scalars() if key is not None}
 
 
 def _not_yet_in(connection: Connection, job_id: str, arrivals: Sequence[Arrival]) -> list[Arrival]:
@@ -170,7 +210,7 @@ def _row(
         "id": arrival.id,
         "job_id": job_id,
         "name": arrival.name,
-        "once_key": arrival.once_key,
+        "once_key": None if arrival.once_key is None else _kept(arrival.once_key),
         "sha256": arrival.sha256,
         "size_bytes": arrival.size_bytes,
         "original": arrival.original,
@@ -185,3 +225,18 @@ def _row(
         "due_at": None if refused else now + lease_s,
         "finished_at": now if refused else None,
     }
+
+
+_ANNOUNCE = Statement(
+    lambda _: insert(outbox).values(
+        id=bindparam("id", type_=Text),
+        stage=bindparam("stage", type_=Text),
+        priority=bindparam("priority", type_=Integer),
+        image_ids=bindparam("image_ids", type_=JSON),
+        created_at=now_s(),
+        due_at=now_s(),
+    )
+)
+_SENT = Statement(
+    lambda _: delete(outbox).where(among(outbox.c.id, bindparam("ids", type_=Texts())))
+)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, func, select, tuple_
 
 from pipeline.db import now_s, read
+from pipeline.records.among import among
 from pipeline.states import TERMINAL, State
 from pipeline.tables import findings, images, jobs, outbox, stage_runs
 
@@ -125,7 +126,7 @@ def pages(engine: Engine, job_id: str, limit: int = 500) -> Iterator[list[ImageV
 
 def headers(engine: Engine, image_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
     """Image id -> the kept facts of its file's header."""
-    query = select(images.c.id, images.c.header).where(images.c.id.in_(image_ids))
+    query = select(images.c.id, images.c.header).where(among(images.c.id, image_ids))
     return read(engine, lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
 

@@ -12,6 +12,8 @@ from pipeline.context import Context
 from pipeline.embedded import Stack
 from pipeline.embedded.ports import RANGE, is_free
 from pipeline.settings import Settings
+from tests.conftest import NewDatabase
+from tests.faults.servers import PATIENCE
 from tests.stand_in.collector import Collector, collecting
 
 DEADLINE_S = 240.0
@@ -22,9 +24,9 @@ POLL_S = 0.2
 
 def until(done: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
     """Come back when `done`; fail when it takes too long."""
-    give_up = monotonic() + deadline_s
+    give_up = monotonic() + deadline_s * PATIENCE
     while not done():
-        assert monotonic() < give_up, f"not within {deadline_s:g} s: {what}"
+        assert monotonic() < give_up, f"not within {deadline_s * PATIENCE:g} s: {what}"
         sleep(POLL_S)
 
 
@@ -45,16 +47,20 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector, new_database: NewDatabase
+) -> Iterator[Stack]:
     """Servers, API, four worker pools, reconciler and Flower; watched, as in earnest."""
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("stack"),
-        scan_s=1.0,
-        metrics_port=row_of_ports(METERED),
-        otlp_endpoint=collector.endpoint,
-    )
-    with Stack(settings) as running:
-        yield running
+    with new_database() as database_url:
+        settings = Settings(
+            data_dir=tmp_path_factory.mktemp("stack"),
+            database_url=database_url,
+            scan_s=1.0,
+            metrics_port=row_of_ports(METERED),
+            otlp_endpoint=collector.endpoint,
+        )
+        with Stack(settings) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import redis
+from sqlalchemy import Engine, select
+from sqlmodel import SQLModel
 
 NAME, FILE_NAME = "Zzyzx", "Qqfilename"
 SECRETS = (NAME, "PID7770001", "19370211", "ACC8880002", "STID9990003", "5550199")
@@ -28,6 +30,17 @@ def dirty_files(folder: Path, secrets: Iterable[str], *without: str) -> dict[str
             continue
         if found := found_in(path.read_bytes(), secrets):
             seen[str(relative)] = found
+    return seen
+
+
+def dirty_tables(engine: Engine, secrets: Iterable[str] = SECRETS) -> dict[str, list[str]]:
+    """Table -> secrets in its rows; the database of a server has no file that could be searched."""
+    seen = {}
+    with engine.connect() as connection:
+        for table in SQLModel.metadata.sorted_tables:
+            held = repr(connection.execute(select(table)).all()).encode()
+            if found := found_in(held, secrets):
+                seen[table.name] = found
     return seen
 
 

@@ -40,9 +40,11 @@ def catalogue(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(catalogue: Path, tmp_path: Path) -> Iterator[Context]:
+def site(catalogue: Path, tmp_path: Path, database_url: str | None) -> Iterator[Context]:
     """Gate and type are stand-ins that call any mid-gray image a hand; the hand stage is real."""
-    settings = Settings(data_dir=tmp_path / "state", catalogue=catalogue, scan_s=1.0)
+    settings = Settings(
+        data_dir=tmp_path / "state", database_url=database_url, catalogue=catalogue, scan_s=1.0
+    )
     with Stack(settings, workers=False, flower=False, api=False) as stack:
         commands = [
             ["-m", "tests.stand_in.worker", "prepare"],

@@ -43,6 +43,7 @@ from tests.acceptance.search import (
     SECRETS,
     broker_bytes,
     dirty_files,
+    dirty_tables,
     found_in,
 )
 from tests.stand_in.dicom_peer import Listener, file_of, radiograph, send
@@ -187,23 +188,23 @@ class Site:
 
 
 @pytest.fixture(params=["drop", "encrypt"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def site(
+    request: pytest.FixtureRequest, tmp_path: Path, database_url: str | None
+) -> Iterator[Site]:
     """Servers, API and listener; workers are started by the test."""
     key = Fernet.generate_key().decode() if request.param == "encrypt" else None
-    settings = Settings.model_validate(
-        {
-            "data_dir": tmp_path / "state",
-            "identifiers": request.param,
-            "identifiers_key": key,
-            "dicom_port": 0,
-            "dicom_quiet_s": 1.0,
-            "scan_s": 1.0,
-        }
+    settings = Settings(
+        data_dir=tmp_path / "state",
+        database_url=database_url,
+        identifiers=request.param,
+        identifiers_key=key,
+        dicom_port=0,
+        dicom_quiet_s=1.0,
+        scan_s=1.0,
     )
     workers: list[subprocess.Popen[bytes]] = []
     with Stack(settings, workers=False, flower=False) as stack:
-        address = stack.addresses["api"]
-        with httpx.Client(base_url=address, timeout=60.0) as api:
+        with httpx.Client(base_url=stack.addresses["api"], timeout=60.0) as api:
             yield Site(stack, Context.open(stack.settings), tmp_path, api, key, workers)
         for process in workers:
             process.send_signal(signal.SIGTERM)
@@ -239,6 +240,7 @@ def test_no_patient_data_where_none_may_be(site: Site) -> None:
         until(lambda: not connection.execute(select(outbox)).all(), "the outbox is empty")
 
     _check_storage(site)
+    assert dirty_tables(site.context.engine) == {}
     _check_identities(site)
     assert dirty_files(out, SECRETS) == {}
     assert [(address, found) for address, page in answers(site) if (found := found_in(page))] == []
@@ -259,8 +261,7 @@ def _check_storage(site: Site) -> None:
     assert found_in("\n".join(store.keys()).encode(), (*SECRETS, FILE_NAME)) == []
     with site.context.engine.connect() as connection:
         rows = connection.execute(select(images)).mappings().all()
-    states = {State(row["state"]) for row in rows}
-    assert {State.DONE, State.REJECTED} <= states
+    assert {State.DONE, State.REJECTED} <= {State(row["state"]) for row in rows}
     done = [row for row in rows if row["state"] == State.DONE]
     assert len(done) >= 4, "uploaded, in a zip, by STOW, by C-STORE, by the command line"
     for row in done:

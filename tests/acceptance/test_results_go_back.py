@@ -19,6 +19,7 @@ from pipeline.embedded import Stack
 from pipeline.settings import Identifiers, Settings
 from pipeline.tables import images
 from tests.acceptance.conftest import until
+from tests.conftest import NewDatabase
 from tests.stand_in.peers import Peer, storage_scp
 from tests.unit.pipeline.dicom.standard import problems
 
@@ -31,19 +32,23 @@ def pacs() -> Iterator[tuple[Peer, str]]:
 
 
 @pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory, pacs: tuple[Peer, str]) -> Iterator[Stack]:
+def hospital(
+    tmp_path_factory: pytest.TempPathFactory, pacs: tuple[Peer, str], new_database: NewDatabase
+) -> Iterator[Stack]:
     """A stack that listens, keeps identifiers sealed, and sends back."""
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("hospital"),
-        scan_s=1.0,
-        dicom_port=0,
-        dicom_quiet_s=1.0,
-        dicom_destination=pacs[1],
-        identifiers=Identifiers.ENCRYPT,
-        identifiers_key=Fernet.generate_key().decode(),
-    )
-    with Stack(settings, flower=False) as stack:
-        yield stack
+    with new_database() as database_url:
+        settings = Settings(
+            data_dir=tmp_path_factory.mktemp("hospital"),
+            database_url=database_url,
+            scan_s=1.0,
+            dicom_port=0,
+            dicom_quiet_s=1.0,
+            dicom_destination=pacs[1],
+            identifiers=Identifiers.ENCRYPT,
+            identifiers_key=Fernet.generate_key().decode(),
+        )
+        with Stack(settings, flower=False) as stack:
+            yield stack
 
 
 def store(stack: Stack, instance: Dataset) -> int:

@@ -1,12 +1,14 @@
 """Servers, plants and the table at the end."""
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.storage import ObjectStore
+from tests.conftest import NewDatabase
 from tests.faults import ledger
 from tests.faults.plant import Plant
 from tests.faults.servers import Valkey, Weed
@@ -29,12 +31,19 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
 
 
 def _plants(
-    request: pytest.FixtureRequest, weed: Weed, folders: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    weed: Weed,
+    folders: pytest.TempPathFactory,
+    new_database: NewDatabase,
+    databases: ExitStack,
 ) -> Iterator[NewPlant]:
     made: list[Plant] = []
 
     def new(*, durable: bool = False, broker: bool = True, **overrides: Any) -> Plant:
         folder: Path = folders.mktemp("plant")
+        if "database_url" not in overrides:
+            url = databases.enter_context(new_database(migrated=True))
+            overrides |= {} if url is None else {"database_url": url}
         valkey = Valkey(folder / "valkey", durable=durable)
         if broker:
             valkey.start()
@@ -50,10 +59,14 @@ def _plants(
 
 @pytest.fixture
 def new_plant(
-    request: pytest.FixtureRequest, weed: Weed, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    weed: Weed,
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: NewDatabase,
 ) -> Iterator[NewPlant]:
     """A callable (**settings) -> a plant without workers, which ends with the test."""
-    yield from _plants(request, weed, tmp_path_factory)
+    with ExitStack() as databases:
+        yield from _plants(request, weed, tmp_path_factory, new_database, databases)
 
 
 @pytest.fixture

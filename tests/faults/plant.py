@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from pipeline import db
 from pipeline.context import Context
@@ -29,6 +29,11 @@ LEASE_S = 4.0
 SCAN_S = 0.5
 STAGES = (("prepare",), ("gate", "type", "chest"), ("reconcile",))
 """The usual processes: as few as do it, since each takes seconds to start."""
+
+IN_TRANSACTION = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+"""
 
 QUICK: dict[str, Any] = {
     "lease_s": LEASE_S,
@@ -225,7 +230,10 @@ class Plant:
         return [image_id for image_id, holder in rows if holder.rpartition(":")[2] in pids]
 
     def is_writable(self) -> bool:
-        """Whether nobody sits on the write lock of SQLite."""
+        """Whether nobody sits on the write lock of SQLite, or in a transaction on PostgreSQL."""
+        if self.settings.database_url is not None:
+            with self.context.engine.connect() as connection:
+                return int(connection.execute(text(IN_TRANSACTION)).scalar_one()) == 0
         with closing(sqlite3.connect(self.settings.sqlite_path, timeout=0.5)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")

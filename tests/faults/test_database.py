@@ -12,6 +12,7 @@ from tests.faults import ledger
 from tests.faults.conftest import NewPlant
 from tests.faults.plant import Plant
 from tests.faults.servers import Postgres, wait_until
+from tests.stand_in.databases import open_folder
 
 pytestmark = pytest.mark.faults
 
@@ -27,6 +28,7 @@ held.close()
 """
 
 
+@pytest.mark.sqlite("the lock on its file")
 def test_sqlite_is_locked_by_somebody_else(plant: Plant) -> None:
     plant.submit(range(120))
     wait_until(lambda: plant.finished() > 0, "the first image is done")
@@ -43,30 +45,29 @@ def test_sqlite_is_locked_by_somebody_else(plant: Plant) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    yield server
-    server.crash()
+def mortal() -> Iterator[Postgres]:
+    """A PostgreSQL server of these tests alone, since they crash it."""
+    with open_folder() as folder:
+        server = Postgres(folder)
+        server.start()
+        yield server
+        server.crash()
 
 
-def test_postgresql_restarts_and_crashes_in_mid_run(
-    new_plant: NewPlant, postgres: Postgres
-) -> None:
-    plant = new_plant(database_url=postgres.database("restarted"))
+def test_postgresql_restarts_and_crashes_in_mid_run(new_plant: NewPlant, mortal: Postgres) -> None:
+    plant = new_plant(database_url=mortal.database("restarted"))
     plant.staff(slow_s=0.01)
     plant.start("reconcile", name="a second reconciler")
     plant.ready()
     plant.submit(range(100))
     plant.settle("none, on PostgreSQL")
-    for end in (postgres.restart_fast, postgres.crash):
+    for end in (mortal.restart_fast, mortal.crash):
         first = len(plant.accepted)
         done = plant.finished()
         plant.submit(range(first, first + 100))
         wait_until(lambda: plant.finished() > done, "it flows")  # noqa: B023
         end()
-        starter = Thread(target=postgres.start)
+        starter = Thread(target=mortal.start)
         starter.start()
         plant.submit(range(first + 100, first + 120))  # it waits until the database is back
         starter.join()
@@ -75,10 +76,10 @@ def test_postgresql_restarts_and_crashes_in_mid_run(
 
 
 def test_a_worker_freezes_inside_a_transaction_on_postgresql(
-    new_plant: NewPlant, postgres: Postgres
+    new_plant: NewPlant, mortal: Postgres
 ) -> None:
     """The server gives its locks back; on SQLite it would hold up all others until it is killed."""
-    plant = new_plant(database_url=postgres.database("frozen"))
+    plant = new_plant(database_url=mortal.database("frozen"))
     plant.start("prepare")
     plant.start("reconcile")
     once = plant.folder / "froze"

@@ -37,8 +37,10 @@ def test_only_a_dead_process_of_this_machine_counts_as_dead() -> None:
     assert alive.rpartition(":")[2] == str(os.getpid())
 
 
-def test_its_images_are_sent_again_alone_and_the_attempt_counts(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
+def test_its_images_are_sent_again_alone_and_the_attempt_counts(
+    tmp_path: Path, migrated_url: str | None
+) -> None:
+    settings = Settings(data_dir=tmp_path, database_url=migrated_url)
     db.upgrade(settings)
     engine = db.engine(settings)
     job = intake.open_job(engine, "tests", Priority.ROUTINE)

@@ -13,7 +13,7 @@ from pipeline.tables import images
 from tests.faults.conftest import NewPlant
 from tests.faults.pictures import name_of, number_of, picture
 from tests.faults.plant import Plant
-from tests.faults.servers import wait_until
+from tests.faults.servers import PATIENCE, wait_until
 from tests.faults.worker_process import REPOSITORY
 
 pytestmark = pytest.mark.faults
@@ -37,7 +37,7 @@ def test_the_report_lists_every_path_once(new_plant: NewPlant) -> None:
         run.kill()
         run.wait(30)
     plant.over()
-    assert _screen(plant, tree, out).wait(150) == 0
+    assert _screen(plant, tree, out).wait(150 * PATIENCE) == 0
     _adopt(plant)
     plant.settle("bulk command killed twice in mid-tree")
     with (out / "results.csv").open(newline="") as file:

@@ -159,7 +159,7 @@ def test_a_sleeper_changes_nothing_once_all_is_done(new_plant: NewPlant) -> None
 
 
 def _stop_outside_transactions(plant: Plant, workers: list[Worker]) -> None:
-    """SQLite has one write lock: whoever stops while he has it stops all the others, too."""
+    """Whoever stops in a transaction stops others too: all on SQLite, with its one write lock."""
 
     def stopped() -> bool:
         for worker in workers:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.servers import PATIENCE
+
 REPOSITORY = Path(__file__).parents[2]
 ROUTINE = re.compile(r" received data=| succeeded in |^ *[-.]|^$|(queues|tasks)\]|SecurityWarning")
 """Lines of a worker's log that tell nothing about a failure."""
@@ -80,7 +82,7 @@ class Worker:
         if self.process.poll() is None:
             os.kill(self.pid, signal.SIGCONT)
             os.kill(self.pid, signal.SIGTERM)
-        return self.process.wait(deadline_s)
+        return self.process.wait(deadline_s * PATIENCE)
 
     def last_words(self) -> str:
         """The end of its log without what is there on any day."""

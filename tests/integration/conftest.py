@@ -94,12 +94,15 @@ def s3_settings(weed: RealServer, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def settings(s3_settings: Settings, valkey: RealServer) -> Iterator[Settings]:
+def settings(
+    s3_settings: Settings, valkey: RealServer, migrated_url: str | None
+) -> Iterator[Settings]:
     """Settings with bucket, database and queues that nobody used before; the tables are there."""
     port = int(valkey.part.address.rpartition(":")[2])
     address = servers.broker_url(port, valkey.secrets.broker_password)
     database = next(_turns) % DATABASES
-    made = s3_settings.model_copy(update={"broker_url": f"{address.removesuffix('0')}{database}"})
+    broker_url = f"{address.removesuffix('0')}{database}"
+    made = s3_settings.model_copy(update={"broker_url": broker_url, "database_url": migrated_url})
     db.upgrade(made)
     yield made
     engine = db.engine(made)

@@ -22,9 +22,10 @@ from tests.unit.pipeline.api.memory import Broker, Store, opened_app, opened_con
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
+def context(tmp_path: Path, database_url: str | None) -> Iterator[Context]:
     """One finished study of two images."""
-    context = opened_context(Settings(data_dir=tmp_path), Store(), Broker())
+    settings = Settings(data_dir=tmp_path, database_url=database_url)
+    context = opened_context(settings, Store(), Broker())
     job_id = open_job(context.engine, "dicom", Priority.ROUTINE)
     job = FinishedJob(context.engine, context.store, job_id)  # type: ignore[arg-type]
     for number in (1, 2):
@@ -53,7 +54,8 @@ def client(context: Context) -> Iterator[DICOMwebClient]:
 def test_a_client_finds_its_way_from_the_study_to_the_instance(client: DICOMwebClient) -> None:
     (study,) = map(Dataset.from_json, client.search_for_studies(limit=5))
     assert study.StudyInstanceUID == STUDY
-    assert client.search_for_studies(search_filters={"StudyInstanceUID": "1.2.3"}) == []
+    for unknown in ("1.2.3", "1.2.3\0", "no UID"):
+        assert client.search_for_studies(search_filters={"StudyInstanceUID": unknown}) == []
     series = client.search_for_series(STUDY, search_filters={"Modality": "SR"})
     (report,) = map(Dataset.from_json, series)
     (instance,) = client.search_for_instances(STUDY, report.SeriesInstanceUID)

@@ -49,10 +49,14 @@ def children(folder: Path) -> dict[str, int]:
     return {child.name: child.pid for child in found.children}
 
 
-def test_servers_come_up_survive_a_kill_and_keep_everything_over_a_restart(folder: Path) -> None:
+def test_servers_come_up_survive_a_kill_and_keep_everything_over_a_restart(
+    folder: Path, database_url: str | None
+) -> None:
     said = Said()
     # A storage server that answers again may still be gathering its volumes for a while.
-    settings = Settings(data_dir=folder, s3_attempts=60, s3_patience_s=60.0)
+    settings = Settings(
+        data_dir=folder, database_url=database_url, s3_attempts=60, s3_patience_s=60.0
+    )
     with Stack(settings, api=False, flower=False, workers=False, on_change=said) as stack:
         assert connect(settings) == stack.settings
         with pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):

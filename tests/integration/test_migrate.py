@@ -12,17 +12,9 @@ from typer.testing import CliRunner
 from pipeline import db
 from pipeline.cli import app
 from pipeline.settings import Settings
-from tests.faults.servers import Postgres
+from tests.stand_in.databases import Databases
 
 MIGRATE = (str(Path(sys.executable).with_name("xraytriage")), "migrate")
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -30,12 +22,14 @@ def empty(
     request: pytest.FixtureRequest, s3_settings: Settings, tmp_path: Path
 ) -> Iterator[Settings]:
     """Settings with a database that has no tables yet."""
-    address = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
     if request.param == "postgresql":
-        address = request.getfixturevalue("postgres").database(f"d{os.urandom(4).hex()}")
+        databases: Databases = request.getfixturevalue("postgres_databases")
+        with databases.fresh() as address:
+            yield s3_settings.model_copy(update={"database_url": address})
+        return
+    address = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
     yield s3_settings.model_copy(update={"database_url": address})
     db.engine_of(address).dispose()
-    db.engine_of.cache_clear()
 
 
 def start(settings: Settings) -> subprocess.Popen[str]:

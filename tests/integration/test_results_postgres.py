@@ -20,7 +20,7 @@ from pipeline.records import deliveries
 from pipeline.records.deliveries import Delivered
 from pipeline.settings import Settings
 from pipeline.storage import ObjectStore
-from tests.faults.servers import Postgres
+from tests.stand_in.databases import Databases
 from tests.stand_in.dicom_study import STUDY, study
 from tests.stand_in.finished import FinishedJob
 from tests.stand_in.peers import sent_to, storage_scp
@@ -28,19 +28,12 @@ from tests.unit.pipeline.api.memory import Broker, Store
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
+def context(tmp_path: Path, postgres_databases: Databases) -> Iterator[Context]:
     """A migrated PostgreSQL database of its own, and a storage in memory."""
-    folder = tmp_path / "postgres"
-    folder.mkdir()
-    server = Postgres(folder)
-    server.start()
-    settings = Settings(data_dir=tmp_path, database_url=server.database("results"))
-    db.upgrade(settings)
-    engine = db.engine(settings)
-    yield Context(settings, engine, cast(ObjectStore, Store()), cast(Dispatcher, Broker()), STAGES)
-    db.engine_of.cache_clear()
-    engine.dispose()
-    server.kill()
+    with postgres_databases.fresh(migrated=True) as url:
+        settings = Settings(data_dir=tmp_path, database_url=url)
+        store, broker = cast(ObjectStore, Store()), cast(Dispatcher, Broker())
+        yield Context(settings, db.engine(settings), store, broker, STAGES)
 
 
 def test_studies_are_found_and_sent_on_postgres(context: Context) -> None:

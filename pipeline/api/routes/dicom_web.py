@@ -1,6 +1,7 @@
 """WADO-RS (PS3.18 10.4): our results as DICOM instances, and those of one image as a zip."""
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -20,9 +21,14 @@ from pipeline.dicom.results import Result
 
 router = APIRouter(tags=["dicomweb"])
 
+UID_FORM = re.compile(r"[0-9.]{1,64}")
 Uid = Annotated[
     str,
-    Path(description="A UID", pattern=r"^[0-9.]{1,64}$", examples=["1.2.826.0.1.3680043.8.498.1"]),
+    Path(
+        description="A UID",
+        pattern=f"^{UID_FORM.pattern}$",
+        examples=["1.2.826.0.1.3680043.8.498.1"],
+    ),
 ]
 PNG, JPEG = "image/png", "image/jpeg"
 

@@ -14,7 +14,7 @@ from pipeline.api.acceptable import JSON, chosen
 from pipeline.api.deps import ContextDep
 from pipeline.api.dicom_json import Address, DicomJson
 from pipeline.api.problems import Kind, documented, field_error
-from pipeline.api.routes.dicom_web import Uid
+from pipeline.api.routes.dicom_web import UID_FORM, Uid
 from pipeline.context import Context
 from pipeline.dicom import results
 from pipeline.dicom.results import Result
@@ -142,7 +142,9 @@ def _studies(context: Context, asked: Search) -> Iterator[list[Result]]:
     named = asked.wanted.get("StudyInstanceUID")
     if named is None:
         return results.studies(context)
-    return filter(None, (results.of_study(context, uid) for uid in sorted(named)))
+    # What is no UID matches nothing; it may hold what PostgreSQL takes for no text at all.
+    uids = sorted(uid for uid in named if UID_FORM.fullmatch(uid))
+    return filter(None, (results.of_study(context, uid) for uid in uids))
 
 
 def _series(found: Sequence[Result]) -> Iterator[list[Result]]:

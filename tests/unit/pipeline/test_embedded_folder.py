@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer import Exit
 
+from pipeline.commands.running import require_database
 from pipeline.embedded import procfs, record
 from pipeline.embedded.ports import LOOPBACK, PortBook, is_free
 from pipeline.embedded.private import private_folder, secrets_of, write_private
@@ -106,6 +108,17 @@ def test_connect_gives_the_addresses_of_what_runs(tmp_path: Path, running: Recor
 def test_connect_is_not_fooled(tmp_path: Path, running: Record, change: dict[str, object]) -> None:
     record.write(tmp_path, replace(running, **change))  # type: ignore[arg-type]
     assert connect(Settings(data_dir=tmp_path)) is None
+
+
+def test_a_command_takes_the_database_of_the_stack_that_runs(
+    tmp_path: Path, running: Record
+) -> None:
+    """Its shell need not know of the database that the stack was told of."""
+    told = {**running.settings, "database_url": "postgresql+psycopg://db/xraytriage"}
+    with pytest.raises(Exit):
+        require_database(Settings(data_dir=tmp_path))
+    record.write(tmp_path, replace(running, settings=told))
+    require_database(Settings(data_dir=tmp_path))
 
 
 def test_connect_where_nothing_ever_ran(tmp_path: Path) -> None:

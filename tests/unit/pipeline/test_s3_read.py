@@ -1,0 +1,94 @@
+"""The short way to a range of an object, against a server of a few lines."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+from botocore.credentials import Credentials
+from botocore.exceptions import EndpointConnectionError
+
+from pipeline.s3_read import RangeReader, range_reader
+from pipeline.settings import Settings
+
+BODY = bytes(range(256))
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers with `status`; remembers what was asked."""
+
+    status: ClassVar[int] = 206
+    announced: ClassVar[int | None] = None
+    asked: ClassVar[list[tuple[str, dict[str, str]]]] = []
+
+    def do_GET(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.asked.append((self.path, headers))
+        first, last = map(int, headers["range"].removeprefix("bytes=").split("-"))
+        body = BODY[first : last + 1]
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(self.announced or len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def answering() -> Iterator[tuple[type[Answering], RangeReader]]:
+    handler = type("Handler", (Answering,), {"asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        settings = Settings(s3_endpoint=endpoint, s3_bucket="bucket", s3_timeout_s=30.0)
+        reader = range_reader(settings, Credentials("key", "secret"))
+        assert reader is not None
+        yield handler, reader
+        server.shutdown()
+
+
+def test_a_range_is_asked_for_by_its_last_byte_and_signed(
+    answering: tuple[type[Answering], RangeReader],
+) -> None:
+    handler, reader = answering
+    assert reader.read("prepared/ab/c d", 3, 10) == BODY[3:10]
+    ((path, headers),) = handler.asked
+    assert path == "/bucket/prepared/ab/c%20d"
+    assert headers["range"] == "bytes=3-9"
+    assert "Credential=key/" in headers["authorization"]
+    assert "secret" not in str(headers)
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 416, 500, 503])
+def test_any_other_answer_is_left_to_boto3(
+    answering: tuple[type[Answering], RangeReader], status: int
+) -> None:
+    handler, reader = answering
+    handler.status = status
+    assert reader.read("key", 0, 4) is None
+
+
+def test_an_answer_that_breaks_off_is_none(
+    answering: tuple[type[Answering], RangeReader],
+) -> None:
+    handler, reader = answering
+    handler.announced = 100
+    assert reader.read("key", 0, 4) is None
+
+
+def test_no_answer_is_an_error_of_the_client() -> None:
+    reader = range_reader(Settings(s3_endpoint="http://127.0.0.1:1"), Credentials("key", "secret"))
+    assert reader is not None
+    with pytest.raises(EndpointConnectionError):
+        reader.read("key", 0, 4)
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://storage.example"])
+def test_with_tls_or_at_amazon_there_is_no_short_way(endpoint: str | None) -> None:
+    assert range_reader(Settings(s3_endpoint=endpoint), Credentials("key", "secret")) is None
+
+
+def test_without_credentials_boto3_says_so() -> None:
+    assert range_reader(Settings(s3_endpoint="http://127.0.0.1:1"), None) is None
