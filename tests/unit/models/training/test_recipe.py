@@ -36,6 +36,16 @@ def run(config: TrainConfig, dataset: DataSet, out: Path) -> dict[str, torch.Ten
     return recipe.train(config, dataset, out, None, CPU, quiet).state_dict()
 
 
+def test_no_steps_take_the_stage_as_the_other_run_left_it(dataset: DataSet, tmp_path: Path) -> None:
+    left = run(tiny_config("joint"), dataset, tmp_path / "joint")
+    none = tiny_config("gate", phase=[{"px": 32, "steps": 0, "batch": 4, "lr": 1, "lr_end": 1}])
+    (tmp_path / "gate").mkdir()
+    taken = recipe.train(none, dataset, tmp_path / "gate", tmp_path / "joint", CPU, quiet)
+    assert all(bool((left[name] == value).all()) for name, value in taken.state_dict().items())
+    with pytest.raises(ConfigError, match="not below 0"):
+        tiny_config(phase=[{"px": 32, "steps": -1, "batch": 4, "lr": 1, "lr_end": 1}])
+
+
 def test_a_few_steps_lower_the_loss(dataset: DataSet, tmp_path: Path) -> None:
     phase = {"px": 32, "steps": 14, "batch": 8, "lr": 2e-3, "lr_end": 2e-3}
     config = tiny_config("gate", phase=[phase])
