@@ -15,7 +15,7 @@ INTENDED_USE = {
     ),
 }
 _GATE = """
-Radiographs of fingers, wrists and elbows are refused more often than others (recall by data set).
+Radiographs of fingers are refused more often than others.
 Grayscale photographs of translucent or strongly lit objects can pass as radiographs.
 CT scouts and single MR slices with one large bright structure are the nearest misses.
 Photographs of films on a light box or a screen, fluoroscopy and angiography were not in the data.
@@ -28,7 +28,7 @@ Most parts come from one source each: other hospitals' images do worse than vali
 Abdomen, pelvis, clavicle, ribs and lateral chest have no class of their own.
 """
 _CHEST = """
-Heatmaps are coarse, five cells a side, and often beside the finding: a hint at most.
+Heatmaps are coarse, five cells a side, and most often beside the finding: a hint at most.
 Adults (nih) do far worse than children (kermany): read the figures of each data set apart.
 NIH labels were mined from reports and are noisy.
 Small lesions (Nodule, Mass) are hard to see at this input size.
