@@ -83,10 +83,7 @@ def watching(stack: Stack, folder: Path) -> Iterator[Prometheus]:
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(INFRA / "prometheus" / "alerts.yml")],
         "scrape_configs": [
-            {
-                "job_name": job,
-                "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}],
-            }
+            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{p}" for p in ports]}]}
             for job, ports in jobs.items()
         ],
     }

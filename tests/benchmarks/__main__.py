@@ -19,6 +19,42 @@ from tests.benchmarks import bare, corpus, decoding, flow, latency
 CHUNKS = (1, 16, 64)
 
 
+class Notes:
+    """The figures of a run, as they come."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.load_before = os.getloadavg()[0]
+        self.rows: list[tuple[str, str, str]] = []
+        self.found: dict[str, object] = {
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "load_before": self.load_before,
+            "python": platform.python_version(),
+        }
+
+    def add(self, key: str, name: str, value: float, unit: str, remark: str = "") -> None:
+        """Keep a figure and print it."""
+        self.found[key] = value
+        self.rows.append((name, f"{value:,.2f} {unit}", remark))
+        self.console.print(f"{name}: {value:,.2f} {unit}  {remark}")
+
+    def finish(self, folder: Path) -> None:
+        """Print the table; write the figures as JSON."""
+        table = Table(
+            title=f"xraytriage on {os.cpu_count()} cores (load before: {self.load_before:.1f})"
+        )
+        table.add_column("what")
+        table.add_column("measured", justify="right")
+        table.add_column("remark")
+        for row in self.rows:
+            table.add_row(*row)
+        self.console.print(table)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "bench.json"
+        path.write_text(json.dumps(self.found, indent=2) + "\n")
+        self.console.print(f"written: {path}")
+
+
 def main() -> int:
     """Run all benchmarks; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
@@ -27,71 +63,47 @@ def main() -> int:
     parser.add_argument("--single", type=int, default=30, help="single images for the latency")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     arguments = parser.parse_args()
-    console = Console()
-    load_before = os.getloadavg()[0]
-    rows: list[tuple[str, str, str]] = []
-    found: dict[str, object] = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "load_before": load_before,
-        "python": platform.python_version(),
-    }
-
-    def note(key: str, name: str, value: float, unit: str, remark: str = "") -> None:
-        found[key] = value
-        rows.append((name, f"{value:,.2f} {unit}", remark))
-        console.print(f"{name}: {value:,.2f} {unit}  {remark}")
-
+    notes = Notes(Console())
     images = corpus.chests(arguments.images)
+    _whole(notes, images)
+    _control_plane(notes, corpus.squares(arguments.small))
+    for cost in decoding.per_core():
+        beside = f"of one core's time; pydicom and Pillow called bare: {cost.bare:.1f}"
+        notes.add(f"prepare {cost.kind}", f"prepare, {cost.kind}", cost.ours, "images/s", beside)
+    single = latency.single_image(images[: arguments.single])
+    remark = "HTTP upload to result, idle"
+    notes.add("latency_p50_ms", "single image, p50", single.p50_ms, "ms", remark)
+    notes.add("latency_p95_ms", "single image, p95", single.p95_ms, "ms")
+    notes.finish(arguments.out)
+    return 0
+
+
+def _whole(notes: Notes, images: list[bytes]) -> None:
     plain = bare.images_per_s(images)
-    note("bare_images_per_s", "bare loop", plain, "images/s", "decode + three models, one process")
+    remark = "decode + three models, one process"
+    notes.add("bare_images_per_s", "bare loop", plain, "images/s", remark)
     drawn = bare.images_per_s(images, draw=True)
-    note("bare_drawn_images_per_s", "bare loop with heatmaps", drawn, "images/s", "draws them, too")
+    remark = "draws them, too"
+    notes.add("bare_drawn_images_per_s", "bare loop with heatmaps", drawn, "images/s", remark)
     whole = flow.real_models(images)
-    note("pipeline_images_per_s", "whole pipeline", whole.images_per_s, "images/s", whole.remark)
-    note("ratio", "ratio", whole.images_per_s / plain, "", "target 0.80 now, 0.90 to come")
-    note("ratio_drawn", "ratio, heatmaps on both sides", whole.images_per_s / drawn, "")
+    rate = whole.images_per_s
+    notes.add("pipeline_images_per_s", "whole pipeline", rate, "images/s", whole.remark)
+    notes.add("ratio", "ratio", rate / plain, "", "target 0.80 now, 0.90 to come")
+    notes.add("ratio_drawn", "ratio, heatmaps on both sides", rate / drawn, "")
     for name, mib in whole.peak_mib.items():
-        note(f"peak_mib_{name}", f"peak memory of {name}", mib, "MiB")
-    small = corpus.squares(arguments.small)
+        notes.add(f"peak_mib_{name}", f"peak memory of {name}", mib, "MiB")
+
+
+def _control_plane(notes: Notes, small: list[bytes]) -> None:
+    stages = "claim, load, answer, write, announce: three stages, zero-time models"
     for chunk in CHUNKS:
         # One id a message is slow; a tenth of the images says as much.
         some = small if chunk > 1 else small[: max(200, len(small) // 10)]
         carried = flow.zero_time_models(some, chunk)
-        note(
-            f"control_plane_{chunk}_images_per_s",
-            f"control plane, chunk {chunk}",
-            carried.stages_per_s,
-            "images/s",
-            "claim, load, answer, write, announce: three stages, zero-time models",
-        )
-        note(
-            f"everything_{chunk}_images_per_s",
-            f"with ingest and decoding, chunk {chunk}",
-            carried.images_per_s,
-            "images/s",
-            "from upload to the last row",
-        )
-    for cost in decoding.per_core():
-        beside = f"of one core's time; pydicom and Pillow called bare: {cost.bare:.1f}"
-        note(f"prepare {cost.kind}", f"prepare, {cost.kind}", cost.ours, "images/s", beside)
-    single = latency.single_image(images[: arguments.single])
-    note("latency_p50_ms", "single image, p50", single.p50_ms, "ms", "HTTP upload to result, idle")
-    note("latency_p95_ms", "single image, p95", single.p95_ms, "ms")
-    _print(console, rows, load_before)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "bench.json").write_text(json.dumps(found, indent=2) + "\n")
-    console.print(f"written: {arguments.out / 'bench.json'}")
-    return 0
-
-
-def _print(console: Console, rows: list[tuple[str, str, str]], load_before: float) -> None:
-    table = Table(title=f"xraytriage on {os.cpu_count()} cores (load before: {load_before:.1f})")
-    table.add_column("what")
-    table.add_column("measured", justify="right")
-    table.add_column("remark")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        key, name = f"control_plane_{chunk}_images_per_s", f"control plane, chunk {chunk}"
+        notes.add(key, name, carried.stages_per_s, "images/s", stages)
+        key, name = f"everything_{chunk}_images_per_s", f"with ingest and decoding, chunk {chunk}"
+        notes.add(key, name, carried.images_per_s, "images/s", "from upload to the last row")
 
 
 if __name__ == "__main__":

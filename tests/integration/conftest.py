@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import db
+from pipeline.context import Context
 from pipeline.embedded import servers
 from pipeline.embedded.part import Part
 from pipeline.embedded.ports import PortBook
@@ -108,6 +109,14 @@ def settings(
     engine = db.engine(made)
     db.engine_of.cache_clear()
     engine.dispose()
+
+
+@pytest.fixture
+def context(settings: Settings) -> Context:
+    """The same servers, as a worker sees them."""
+    context = Context.open(settings)
+    context.store.ensure_bucket()
+    return context
 
 
 @pytest.fixture

@@ -13,14 +13,6 @@ from tests.stand_in.dicom_peer import Listener
 
 
 @pytest.fixture
-def context(settings: Settings) -> Context:
-    """The same servers, seen from here."""
-    context = Context.open(settings)
-    context.store.ensure_bucket()
-    return context
-
-
-@pytest.fixture
 def new_listener(settings: Settings, context: Context, tmp_path: Path) -> Iterator[NewListener]:
     """A callable (**settings) -> a listener that answers; it ends with the test."""
     made: list[Listener] = []

@@ -34,14 +34,6 @@ def png(gray: int) -> bytes:
 
 
 @pytest.fixture
-def context(settings: Settings) -> Context:
-    """The same servers, seen from a worker."""
-    context = Context.open(settings)
-    context.store.ensure_bucket()
-    return context
-
-
-@pytest.fixture
 def client(settings: Settings, context: Context) -> Iterator[TestClient]:
     """The application with its own lifespan."""
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:

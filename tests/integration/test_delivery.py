@@ -31,9 +31,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
-    """A database file and a storage in memory; no destination."""
-    with opened(tmp_path) as context:
+def context(tmp_path: Path, database_url: str | None) -> Iterator[Context]:
+    """A database and a storage in memory; no destination."""
+    with opened(tmp_path, database_url) as context:
         yield context
 
 

@@ -19,9 +19,9 @@ from tests.stand_in.peers import sent_to, web_server
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
-    """A database file and a storage in memory; no destination."""
-    with opened(tmp_path) as context:
+def context(tmp_path: Path, database_url: str | None) -> Iterator[Context]:
+    """A database and a storage in memory; no destination."""
+    with opened(tmp_path, database_url) as context:
         yield context
 
 

@@ -22,14 +22,6 @@ from tests.stand_in.dicom_peer import STUDY, radiograph
 
 
 @pytest.fixture
-def context(settings: Settings) -> Context:
-    """The same servers, seen from here."""
-    context = Context.open(settings)
-    context.store.ensure_bucket()
-    return context
-
-
-@pytest.fixture
 def client(settings: Settings, context: Context) -> Iterator[DICOMwebClient]:
     """Speaks to the API."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

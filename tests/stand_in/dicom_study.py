@@ -58,9 +58,9 @@ def chest(job: FinishedJob, number: int, study: str = STUDY, **columns: Any) -> 
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Context]:
-    """A database file and a storage in memory; there is no destination."""
-    settings = Settings(data_dir=folder, dicom_send_timeout_s=5.0)
+def opened(folder: Path, database_url: str | None = None) -> Iterator[Context]:
+    """A database (a file, if none is named) and a storage in memory; there is no destination."""
+    settings = Settings(data_dir=folder, database_url=database_url, dicom_send_timeout_s=5.0)
     context = opened_context(settings, Store(), Broker())
     yield context
     context.engine.dispose()
