@@ -10,6 +10,7 @@ import inspect
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
@@ -80,11 +81,15 @@ class ObjectStore:
             except ClientError as error:
                 if http_status(error) != HTTPStatus.NOT_FOUND:
                     raise
-                self._s3.create_bucket(
-                    Bucket=self._bucket, **bucket_location(self._settings.s3_region)
-                )
+                self._create_bucket()
 
         self._call(attempt, f"bucket {self._bucket}")
+
+    def _create_bucket(self) -> None:
+        location = bucket_location(self._settings.s3_region)
+        # Another process of ours may be faster.
+        with suppress(self._s3.exceptions.BucketAlreadyOwnedByYou):
+            self._s3.create_bucket(Bucket=self._bucket, **location)
 
     def put_file(
         self, prefix: str, file: BinaryIO, sha256: str, size: int, content_type: str

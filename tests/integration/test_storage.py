@@ -192,3 +192,14 @@ def test_a_store_made_before_a_fork_works_in_the_child(store: ObjectStore) -> No
     assert os.waitpid(child, 0)[1] == 0
     assert os.read(read, 100) == b"inherited"
     os.close(read)
+
+
+def test_a_bucket_that_another_process_made_in_between_is_no_error(
+    s3_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore(s3_settings)
+    store.ensure_bucket()
+    look = store._s3.head_bucket
+    # What the server says is what it would have said a moment before: there is none.
+    monkeypatch.setattr(store._s3, "head_bucket", lambda **_: look(Bucket="made-by-nobody-yet"))
+    store.ensure_bucket()
