@@ -36,14 +36,16 @@ def unplanned(engine: Engine, max_age_s: float, limit: int = 100) -> list[str]:
     does not mean all that ever came.
     """
     working = exists().where(images.c.job_id == jobs.c.id, images.c.stage.is_not(None))
-    planned = exists().where(delivery_plans.c.job_id == jobs.c.id)
+    # Asked of each of the few jobs: as NOT EXISTS, PostgreSQL may read all plans that ever were.
+    of_job = select(delivery_plans.c.job_id).where(delivery_plans.c.job_id == jobs.c.id)
+    planned = of_job.limit(1).scalar_subquery()
     query = (
         select(jobs.c.id)
         .where(
             jobs.c.study_instance_uid.is_not(None),
             jobs.c.closed_at > now_s() - max_age_s,
             ~working,
-            ~planned,
+            planned.is_(None),
         )
         .order_by(jobs.c.closed_at)
         .limit(limit)
