@@ -27,7 +27,7 @@ from pipeline.flow import Step, quarantine
 from pipeline.records import identities
 from pipeline.records.among import Texts, among
 from pipeline.records.intake import Nudge, announce
-from pipeline.records.outcomes import Claim, Encodings, Outcome, moves, runs
+from pipeline.records.outcomes import Claim, Outcome, moves, runs
 from pipeline.records.statement import Statement
 from pipeline.tables import images
 
@@ -77,7 +77,7 @@ def complete(
             if not kept:
                 return [], []
             ran, moved = runs(dialect, stage, kept), moves(dialect, kept, lease_s)
-        _write_runs(connection, ran)
+        ran.write(connection)
         sealed = {o.claim.image_id: o.sealed for o in kept if o.sealed is not None}
         identities.put(connection, sealed)
         moved.write(connection)
@@ -176,10 +176,6 @@ def _lock_ours(connection: Connection, stage: str, claims: Sequence[Claim]) -> s
     tokens = {held.image_id: held.token for held in claims}
     rows = _LOCK.once(connection, ids=list(tokens), stage=stage)
     return {image_id for image_id, token in rows if tokens[image_id] == token}
-
-
-def _write_runs(connection: Connection, encoded: Encodings) -> None:
-    encoded.write(connection)
 
 
 def _waiting(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], list[str]]:

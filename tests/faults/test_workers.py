@@ -31,8 +31,7 @@ def test_an_undisturbed_run_says_what_was_worked_out_beforehand(plant: Plant) ->
 
 
 def test_twenty_kills_at_random_moments_while_images_flow(new_plant: NewPlant) -> None:
-    # So many kills meet some image three times now and then; giving up has tests of its own.
-    plant = new_plant(attempts=8)
+    plant = new_plant()
     plant.staff(EACH_ALONE, slow_s=0.1)
     plant.start("reconcile", name="a second reconciler")
     plant.ready()
