@@ -15,6 +15,7 @@ from pipeline.records.claims import Claim, Outcome
 from pipeline.storage import StorageFull, StorageRefused, StorageUnavailable
 from pipeline.tracing import Visit
 from workers import sent
+from workers.company import Company
 from workers.names import worker_name
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ SERVERS_AT_FAULT = (
 """Errors that say nothing about the images: their claims are given back, no attempt counts."""
 PAUSE_S = 5.0
 """After a failed attempt, before the reconciler may send the image again."""
+COMPANY = Company()
+"""Of this process, whatever stages it works for: they die together."""
 
 
 class Failure(Exception):  # noqa: N818 - an outcome of one image, not an error of the program
@@ -79,10 +82,27 @@ def run_chunk(
     """Do one stage's work on those of `ids` that wait for it; returns how many it finished.
 
     Messages are nudges: doubled, late or lost ones find nothing to claim here or are sent again.
+    An image that was tried before is worked on only where it was sent alone, and with nothing
+    else in the hand of this process.
     """
-    held = _claim(context, work.stage, ids)
-    if not held:
+    with COMPANY.joined():
+        held = _claim(context, work.stage, ids, cap=1)
+        if held:
+            return _work_on(context, work, held, root_id, moved)
+    if len(ids) > 1 or not claims.is_suspect(context.engine, work.stage, ids[0]):
         return 0
+    with COMPANY.alone():
+        held = _claim(context, work.stage, ids, context.settings.attempts)
+        return _work_on(context, work, held, root_id, moved) if held else 0
+
+
+def _work_on(
+    context: Context,
+    work: Work,
+    held: Sequence[Claim],
+    root_id: str | None,
+    moved: Callable[[], None],
+) -> int:
     begun, begun_ns = time.monotonic(), time.time_ns()
     try:
         answers = work(held, Hold(context, held, moved))
@@ -103,11 +123,9 @@ def run_chunk(
     return finished
 
 
-def _claim(context: Context, stage: str, ids: Sequence[str]) -> list[Claim]:
-    settings = context.settings
-    held = claims.claim(
-        context.engine, stage, ids, settings.lease_s, worker_name(stage), settings.attempts
-    )
+def _claim(context: Context, stage: str, ids: Sequence[str], cap: int) -> list[Claim]:
+    lease_s = context.settings.lease_s
+    held = claims.claim(context.engine, stage, ids, lease_s, worker_name(stage), cap)
     if held:
         waits_s = [claim.wait_ms / 1000.0 for claim in held]
         metrics.claimed(stage, waits_s, sum(claim.attempts > 1 for claim in held))

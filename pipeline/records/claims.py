@@ -40,6 +40,7 @@ __all__ = [
     "fail",
     "forsake",
     "holders",
+    "is_suspect",
     "release",
     "renew",
 ]
@@ -48,10 +49,21 @@ __all__ = [
 def claim(
     engine: Engine, stage: str, ids: Sequence[str], lease_s: float, worker: str, cap: int
 ) -> list[Claim]:
-    """Take those of `ids` that wait for `stage` and that nobody holds."""
+    """Take those of `ids` that wait for `stage`, held by nobody and tried less than `cap` times."""
     values = {"ids": list(ids), "stage": stage, "lease_s": lease_s, "worker": worker, "cap": cap}
     rows = _CLAIM.encode(engine.dialect, [values])
     return write(engine, lambda c: [Claim(*row) for row in _CLAIM.run(c, rows)])
+
+
+def is_suspect(engine: Engine, stage: str, image_id: str) -> bool:
+    """Whether this image waits for `stage` after an attempt that came to nothing."""
+    query = select(images.c.id).where(
+        images.c.id == image_id,
+        images.c.stage == stage,
+        images.c.attempts > 0,
+        (images.c.lease_until.is_(None)) | (images.c.lease_until < now_s()),
+    )
+    return read(engine, lambda connection: connection.execute(query).first() is not None)
 
 
 def renew(engine: Engine, claims: Sequence[Claim], lease_s: float) -> None:

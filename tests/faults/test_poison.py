@@ -13,6 +13,7 @@ from pipeline.states import State
 from tests.faults.conftest import NewPlant
 from tests.faults.pictures import blob, picture
 from tests.faults.plant import Plant
+from tests.stand_in.poison import CRASH
 
 pytestmark = pytest.mark.faults
 
@@ -83,6 +84,21 @@ def test_an_image_that_the_model_cannot_stand_fails_alone(new_plant: NewPlant) -
     for image_id in bad:
         _is_quarantined(views[image_id], "gate")
     assert "a white image" in views[bad[0]].row["reason"]
+
+
+def test_an_image_that_crashes_the_model_takes_nobody_with_it(new_plant: NewPlant) -> None:
+    """The process with the models dies each time; whoever else was in its hand goes on."""
+    plant = new_plant()
+    plant.staff(slow_s=0.1)
+    plant.ready()
+    job = plant.open_job()
+    plant.submit(range(12), job)
+    (crash,) = plant.take([blob("crash", _flat(CRASH))], job)
+    plant.submit(range(12, 40), job)
+    plant.over()
+    plant.settle("poison: the model's process dies", quarantined=1)
+    _is_quarantined(plant.views()[crash.image_id], "gate")
+    assert plant.workers["gate"].starts > 3
 
 
 def _flat(gray: int, side_px: int = 64) -> bytes:

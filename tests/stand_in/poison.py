@@ -1,7 +1,8 @@
 """Images that a decoder or a model can't stand.
 
 A PNG with the text `stand-in` = segfault, loop, memory or exit does that to the decoder.
-A plain white image is refused by the model, a plain black one makes the whole batch fail.
+A plain white image is refused by the model, a plain black one makes the whole batch fail, and one
+of gray level 60 ends the process that the model lives in.
 """
 
 import ctypes
@@ -16,6 +17,8 @@ from tests.stand_in.stages import Pixels
 
 MARK = b"stand-in\0"
 HOARD_BYTES = 2**24
+CRASH = 60
+"""The gray level that a model's process doesn't survive."""
 
 
 def _segfault() -> None:
@@ -64,6 +67,8 @@ def moody_predict(
     predict: Callable[[Sequence[Pixels]], list[Prediction]], images: Sequence[Pixels]
 ) -> list[Prediction]:
     """The answers, but for the images that this module is about."""
+    if any(image.min() == CRASH == image.max() for image in images):
+        _segfault()
     if any(image.max() == 0 for image in images):
         raise RuntimeError("a batch with a black image")
     answers = predict(images)

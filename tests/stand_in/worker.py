@@ -31,6 +31,7 @@ from models.stage import Prediction
 from pipeline.dispatch import Dispatcher
 from pipeline.records import claims
 from pipeline.records.intake import Nudge
+from pipeline.records.outcomes import Encodings
 from pipeline.storage import ObjectStore
 from tests.stand_in.poison import moody_decode, moody_predict
 from tests.stand_in.stages import VERSION, Pixels, StandIn
@@ -88,7 +89,7 @@ def _before(owner: Any, name: str, first: Callable[[], None]) -> None:
 POINTS: dict[str, Callable[[], None]] = {
     "after_put": lambda: _after(ObjectStore, "put_pack", die),
     "before_commit": lambda: _before(claims, "complete", stop),
-    "in_transaction": lambda: _before(claims, "_write_runs", stop),
+    "in_transaction": lambda: _before(Encodings, "write", stop),
     "after_commit": lambda: _after(claims, "complete", die),
     "before_send": lambda: _before(Dispatcher, "publish", die),
     "before_ack": lambda: _after(workers.__main__, "run_chunk", die),
