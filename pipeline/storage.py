@@ -32,7 +32,7 @@ from pipeline.objects import (
 )
 from pipeline.retry import ErrorKind, Policy, call
 from pipeline.s3 import bucket_location, classify, http_status, make_client
-from pipeline.s3_read import RangeReader, range_reader
+from pipeline.s3_plain import PlainS3, plain_s3
 from pipeline.settings import Settings
 
 __all__ = [
@@ -70,7 +70,7 @@ class ObjectStore:
         self._policy = Policy(attempts=settings.s3_attempts, total_s=settings.s3_patience_s)
         self._bucket = settings.s3_bucket
         self._made: tuple[int, Any] = (0, None)  # process id and its client
-        self._reader: RangeReader | None = None
+        self._plain: PlainS3 | None = None
 
     def ensure_bucket(self) -> None:
         """Make the bucket when it is missing. Raises StorageError."""
@@ -109,7 +109,7 @@ class ObjectStore:
         """
         whole = b"".join(blobs)
         key = object_key(prefix, hashlib.sha256(whole).hexdigest())
-        self._put(key, BytesIO(whole), len(whole), "application/octet-stream")
+        self._put(key, BytesIO(whole), len(whole), "application/octet-stream", whole)
         offsets = accumulate(map(len, blobs), initial=0)
         return [
             ObjectRef(key, offset, len(blob), hashlib.sha256(blob).hexdigest())
@@ -165,15 +165,22 @@ class ObjectStore:
         made_by, client = self._made
         if made_by != os.getpid():
             client, credentials = make_client(self._settings)
-            self._reader = range_reader(self._settings, credentials)
+            self._plain = plain_s3(self._settings, credentials)
             self._made = (os.getpid(), client)
         return client
 
-    def _put(self, key: str, file: BinaryIO, size: int, content_type: str) -> None:
+    def _put(
+        self, key: str, file: BinaryIO, size: int, content_type: str, body: bytes | None = None
+    ) -> None:
+        """Store a file; `body` is all of it, where it is in memory anyway."""
+
         def attempt() -> None:
+            client = self._s3
+            if body and self._plain is not None and self._plain.put(key, body, content_type):
+                return
             file.seek(0)
             try:
-                self._s3.put_object(
+                client.put_object(
                     Bucket=self._bucket,
                     Key=key,
                     Body=file,
@@ -218,7 +225,7 @@ class ObjectStore:
         if start == end:
             return b""  # S3 knows no empty range
         client = self._s3
-        if self._reader is not None and (found := self._reader.read(key, start, end)) is not None:
+        if self._plain is not None and (found := self._plain.read(key, start, end)) is not None:
             return found
         body = client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}")[
             "Body"

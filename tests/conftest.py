@@ -1,5 +1,6 @@
-"""The one place that says which database the tests of real servers use (`make postgres`)."""
+"""For all tests: which database those of real servers use (`make postgres`), and a clean log."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -52,6 +53,17 @@ def migrated_url(new_database: NewDatabase) -> Iterator[str | None]:
     """A database with all tables for one test; None for SQLite, whose file is made by `upgrade`."""
     with new_database(migrated=True) as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """A command that a test calls sets up logging to the test's own standard error: undo that."""
+    root = logging.getLogger()
+    before, level = set(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - before:
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from workers.runner import Work, run_chunk
 RECONCILE = "reconcile"
 THREADS = 2
 """Chunks in hand at a time in a model worker: while one is computed, another is loaded."""
+TALKATIVE = ("celery.worker.strategy", "celery.app.trace")
+"""Say twice of each chunk what our own line about it says once."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         log.set_up(as_json=settings().log_json)
         setup_logging.connect(_keep_our_logging)
+        for logger in map(logging.getLogger, TALKATIVE):
+            logger.setLevel(logging.WARNING)
         return _start(settings(), arguments)
     except (ModelError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ import psutil
 from tests.faults.servers import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
-ROUTINE = re.compile(r" received data=| succeeded in |^ *[-.]|^$|(queues|tasks)\]|SecurityWarning")
+ROUTINE = re.compile(r"^ *[-.]|^$|(queues|tasks)\]|SecurityWarning")
 """Lines of a worker's log that tell nothing about a failure."""
 
 

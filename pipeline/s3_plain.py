@@ -1,4 +1,4 @@
-"""One range of one object by a signed GET, without what boto3 does around it.
+"""A range of an object, or a whole new one, by one signed request without boto3's layers.
 
 boto3 looks up rules for endpoints, runs its hooks and reads forty headers into a model; for the
 few hundred kilobytes of a chunk that takes longer than signing, sending and receiving together.
@@ -19,10 +19,12 @@ from pipeline.settings import Settings
 
 PLAIN = "http://"
 """With TLS its own cost is greater, and certificates are boto3's affair."""
+STORED = frozenset({HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED})
+"""Equal keys mean equal bytes: what is there already is what was brought."""
 
 
-class RangeReader:
-    """Reads from a server that is named by the settings. Made after fork; threads may share it."""
+class PlainS3:
+    """Speaks to the server that the settings name. Made after fork; threads may share it."""
 
     def __init__(self, settings: Settings, endpoint: str, credentials: Credentials) -> None:
         """Nothing is contacted yet."""
@@ -40,21 +42,33 @@ class RangeReader:
         None where the server gave another answer than these bytes, or broke off in them. Raises
         botocore's ConnectionError or HTTPClientError where it gave no answer.
         """
-        request: Any = AWSRequest(
-            method="GET",
-            url=f"{self._bucket_url}/{quote(key)}",
-            headers={"Range": f"bytes={start}-{end - 1}", "User-Agent": "xraytriage"},
-        )
-        self._signer.add_auth(request)
-        answer = self._http.send(request.prepare())
+        answer = self._ask("GET", key, {"Range": f"bytes={start}-{end - 1}"})
         body = bytes(answer.content)
         whole = str(len(body)) == answer.headers.get("Content-Length")
         return body if answer.status_code == HTTPStatus.PARTIAL_CONTENT and whole else None
 
+    def put(self, key: str, body: bytes, content_type: str) -> bool:
+        """Store the object unless there is one of that name; whether it is there now.
 
-def range_reader(settings: Settings, credentials: Credentials | None) -> RangeReader | None:
-    """A reader, where the settings name a server that is spoken to without TLS."""
+        False where the server answered anything else. Raises as `read` does.
+        """
+        headers = {"Content-Type": content_type, "If-None-Match": "*"}
+        return self._ask("PUT", key, headers, body).status_code in STORED
+
+    def _ask(self, method: str, key: str, headers: dict[str, str], body: bytes = b"") -> Any:
+        request: Any = AWSRequest(
+            method=method,
+            url=f"{self._bucket_url}/{quote(key)}",
+            headers=headers | {"User-Agent": "xraytriage"},
+            data=body,
+        )
+        self._signer.add_auth(request)
+        return self._http.send(request.prepare())
+
+
+def plain_s3(settings: Settings, credentials: Credentials | None) -> PlainS3 | None:
+    """One, where the settings name a server that is spoken to without TLS."""
     endpoint = settings.s3_endpoint or ""
     if credentials is None or not endpoint.startswith(PLAIN):
         return None
-    return RangeReader(settings, endpoint, credentials)
+    return PlainS3(settings, endpoint, credentials)
