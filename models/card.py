@@ -60,6 +60,8 @@ class UnknownRule(_Record):
     """When the best score is under `threshold`, the answer is `unknown`."""
 
     threshold: Probability
+    kept: Probability | None = None
+    """Share of the calibration images whose best score is not under it."""
     score: Literal["max_probability"] = "max_probability"
 
 

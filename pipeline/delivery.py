@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Final
 
-from pipeline import log as logs
 from pipeline import metrics
 from pipeline.context import Context
 from pipeline.dicom import results
 from pipeline.dicom.destination import Destination, parse
 from pipeline.dicom.results import Result
 from pipeline.dicom.send import Line, Refused, Unreachable, line
+from pipeline.program import run_as_program
 from pipeline.pulse import Pulse
 from pipeline.records import deliveries
 from pipeline.records.deliveries import Held
 from pipeline.retry import ErrorKind, Policy, Retry, decide
-from pipeline.settings import settings as settings_of_process
 from pipeline.storage import StorageError
 
 LOOK_S: Final = 5.0
@@ -161,14 +160,7 @@ def serve(context: Context) -> None:
 
 def main() -> int:
     """The program; returns its exit code."""
-    config = settings_of_process()
-    logs.set_up(as_json=config.log_json)
-    try:
-        serve(Context.open(config))
-    except NoDestinationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_as_program(serve, NoDestinationError)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,11 @@ def _candidates(score: Floats) -> Floats:
     return np.concatenate([[0.0], middles, extra, [1.0]])
 
 
-def unknown_threshold(best: Floats, kept: float = 0.97) -> float:
+KEPT = 0.99
+"""Share of radiographs of a known part that keep their answer. What is no radiograph at all has
+scores far lower; a stricter rule takes most from the parts that are hard to tell."""
+
+
+def unknown_threshold(best: Floats, kept: float = KEPT) -> float:
     """The threshold on the best score that keeps the share `kept` of images of a known class."""
     return float(np.clip(np.quantile(best, 1.0 - kept), 0.0, 0.99))

@@ -21,7 +21,8 @@ Progress = Callable[[int, int], None]
 class Walk:
     """What each stage said about one image; None for a stage that it didn't reach.
 
-    `chest_alone` is the chest stage's word on a chest radiograph that the chain lost before.
+    `type_alone` is the type stage's word on an image that the gate refused, and `chest_alone` the
+    chest stage's on a chest radiograph that the chain lost before.
     """
 
     record: Record
@@ -94,12 +95,8 @@ class Chain:
             if prediction.error:
                 raise ManifestError(f"{record.path}: {prediction.error}")
         passed = [p.answer == GATE[1] for p in gates]
-        wanted = [ok or bool(r.is_xray) for ok, r in zip(passed, records, strict=True)]
-        types = self._some(self.type, images, wanted)
-        chests = [
-            (ok and t is not None and t.answer == "chest")
-            for ok, t in zip(passed, types, strict=True)
-        ]
+        types = self.type.predict(images)
+        chests = [ok and t.answer == "chest" for ok, t in zip(passed, types, strict=True)]
         run = [
             reached or r.xray_type == "chest" for reached, r in zip(chests, records, strict=True)
         ]

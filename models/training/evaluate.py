@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
+from models.stage import Prediction
 from models.training import figures, plots
 from models.training.chain import Chain, Progress, Walk
 from models.training.errors import ManifestError
@@ -80,11 +81,15 @@ def type_figures(card: ModelCard, walks: Sequence[Walk]) -> dict[str, Any]:
         list(card.label_names),
         train_counts(card),
     )
-    outside = [w.type for w in walks if w.record.is_xray is False and w.type is not None]
-    found["passed_other_images_called_unknown"] = figures.rate(
-        np.array([prediction.answer == "unknown" for prediction in outside], dtype=bool)
-    )
+    others = [w for w in walks if w.record.is_xray is False]
+    found["other_images_called_unknown"] = _unknown_rate([w.type_any for w in others])
+    found["passed_other_images_called_unknown"] = _unknown_rate([w.type for w in others])
     return found
+
+
+def _unknown_rate(said: Sequence[Prediction | None]) -> figures.Json:
+    answers = [prediction.answer == "unknown" for prediction in said if prediction is not None]
+    return figures.rate(np.array(answers, dtype=bool))
 
 
 def chest_figures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from models.card import Label, ModelCard
+from models.card import Label, ModelCard, UnknownRule
 
 PEOPLE_FILE = "MODEL_CARD.md"
 
@@ -63,8 +63,13 @@ def _facts(card: ModelCard) -> str:
         ("sha256", f"`{card.weights.sha256}`"),
     ]
     if card.unknown is not None:
-        rows.append(("Answers 'unknown'", f"when the best score is under {card.unknown.threshold}"))
+        rows.append(("Answers 'unknown'", _unknown(card.unknown)))
     return table(("Fact", "Value"), rows)
+
+
+def _unknown(rule: UnknownRule) -> str:
+    kept = "" if rule.kept is None else f"; {rule.kept:.1%} of the calibration images are above"
+    return f"when the best score is under {rule.threshold}{kept}"
 
 
 def _labels(card: ModelCard) -> str:

@@ -118,7 +118,8 @@ def _softmax(card: ModelCard, truth: NDArray[np.float32], values: NDArray[np.flo
     if card.unknown is None:
         return changed
     best = scores(changed, values).max(1)
-    rule = UnknownRule(threshold=round(calibration.unknown_threshold(best), 4))
+    threshold = round(calibration.unknown_threshold(best), 4)
+    rule = UnknownRule(threshold=threshold, kept=round(float((best >= threshold).mean()), 4))
     return changed.model_copy(update={"unknown": rule})
 
 

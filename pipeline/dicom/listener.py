@@ -18,16 +18,15 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import AssociationServer
 
-from pipeline import log as logs
 from pipeline import metrics, studies, tracing
 from pipeline.context import Context
 from pipeline.dicom.contexts import supported_contexts
 from pipeline.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from pipeline.dicom.peers import ListenerError, allowed_titles
 from pipeline.dicom.store import Request, store
+from pipeline.program import run_as_program
 from pipeline.pulse import Pulse
 from pipeline.settings import Settings
-from pipeline.settings import settings as settings_of_process
 
 log = logging.getLogger(__name__)
 
@@ -189,14 +188,7 @@ def run(context: Context) -> None:
 
 def main() -> int:
     """The program; returns its exit code."""
-    config = settings_of_process()
-    logs.set_up(as_json=config.log_json)
-    try:
-        run(Context.open(config))
-    except ListenerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_as_program(run, ListenerError)
 
 
 def _entity(settings: Settings) -> AE:
