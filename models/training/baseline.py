@@ -17,12 +17,17 @@ from models.training import teacher
 from models.training.figures import rounded
 from models.training.labels import CHEST, HEADS, IGNORE, targets
 from models.training.manifest import Record
-from models.training.metrics import auc_with_interval, balanced_accuracy
+from models.training.metrics import auc, auc_with_interval, balanced_accuracy
 from models.training.pixels import pack
 
 PACK_PX = 192
 STRENGTH = 1e-3
 FEWEST = 10
+MANY = 50
+"""Positives in the validation split from which an AUC says something by itself."""
+SHARES = (0.125, 0.25, 0.5, 1.0)
+DRAWS = 4
+"""Times that a share is drawn anew; the figures are averaged."""
 
 
 def linear_probe(records: Sequence[Record], cache: Path) -> dict[str, Any]:
@@ -38,7 +43,11 @@ def linear_probe(records: Sequence[Record], cache: Path) -> dict[str, Any]:
     }
     names = np.array([r.dataset for r in kept])
     for name in sorted({r.dataset for r in kept if r.xray_type == "chest"}):
-        found[f"chest {name}"] = _chest(values, truth.chest, train, names == name)
+        group = names == name
+        found[f"chest {name}"] = _chest(values, truth.chest, train, group)
+        found[f"chest {name}, mean AUC by share of the training images"] = {
+            str(share): _with_share(values, truth.chest, train, group, share) for share in SHARES
+        }
     return found
 
 
@@ -65,7 +74,47 @@ def _chest(
         present = truth[look, column] == 1
         if min(present.sum(), (~present).sum(), (truth[fit, column] == 0).sum()) < FEWEST:
             continue
-        model = LogisticRegression(C=STRENGTH, max_iter=200).fit(values[fit], truth[fit, column])
-        value, low, high = auc_with_interval(present, model.decision_function(values[look]))
-        found[label] = {"auc": rounded(value), "auc_ci95": [rounded(low), rounded(high)]}
+        score = _score(values, truth[:, column], fit, look)
+        value, low, high = auc_with_interval(present, score)
+        found[label] = {
+            "auc": rounded(value),
+            "auc_ci95": [rounded(low), rounded(high)],
+            "positives": int(present.sum()),
+        }
     return found
+
+
+def _with_share(
+    values: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    train: NDArray[np.bool_],
+    group: NDArray[np.bool_],
+    share: float,
+) -> dict[str, float | None]:
+    """Mean AUC of the findings when only a share of the training images is there to learn from."""
+    aucs: dict[str, list[float]] = {"all": [], f"{MANY} positives or more": []}
+    for draw in range(DRAWS if share < 1.0 else 1):
+        random = np.random.default_rng(draw).random(len(train))
+        for column in range(1, len(CHEST)):
+            known = group & ~np.isnan(truth[:, column])
+            fit, look = known & train & (random < share), known & ~train
+            present = truth[look, column] == 1
+            enough = min(present.sum(), (~present).sum()) >= FEWEST
+            if not enough or len(np.unique(truth[fit, column])) < 2:
+                continue
+            value = auc(present, _score(values, truth[:, column], fit, look))
+            aucs["all"].append(value)
+            if present.sum() >= MANY:
+                aucs[f"{MANY} positives or more"].append(value)
+    return {name: rounded(float(np.mean(found))) if found else None for name, found in aucs.items()}
+
+
+def _score(
+    values: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    fit: NDArray[np.bool_],
+    look: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    model = LogisticRegression(C=STRENGTH, max_iter=200).fit(values[fit], truth[fit])
+    score: NDArray[np.float64] = model.decision_function(values[look])
+    return score

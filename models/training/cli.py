@@ -140,7 +140,10 @@ def pointing(
 
 @app.command()
 def baseline(data: Data, out: Out) -> None:
-    """Logistic regression on the teacher's frozen features: what our networks stand beside."""
+    """Logistic regression on the teacher's frozen features: what our networks stand beside.
+
+    And what it finds with fewer training images: how much of a gap more data would close.
+    """
     from models.training.baseline import linear_probe
 
     _write(out, "baseline.json", linear_probe(readers.read(data), out / "cache"))

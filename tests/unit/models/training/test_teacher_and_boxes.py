@@ -58,8 +58,14 @@ def test_the_probe_reports_each_data_set_apart(
         lambda images, cache: images[:, ::12, ::12].reshape(len(images), -1).astype(np.float32),
     )
     found = baseline.linear_probe(read_manifest(manifest), tmp_path)
-    assert set(found) == {"gate", "type", "chest tiny"}
+    curve = "chest tiny, mean AUC by share of the training images"
+    assert set(found) == {"gate", "type", "chest tiny", curve}
     assert found["chest tiny"]["abnormal"]["auc"] > 0.9
+    of_findings = [v["auc"] for name, v in found["chest tiny"].items() if name != "abnormal"]
+    assert list(found[curve]) == ["0.125", "0.25", "0.5", "1.0"]
+    assert found[curve]["1.0"]["all"] == (
+        pytest.approx(np.mean(of_findings), abs=1e-3) if of_findings else None
+    )
 
 
 def test_a_peak_is_inside_its_box_or_not() -> None:
