@@ -18,12 +18,12 @@ from models.training.manifest import Record
 
 
 def pool_of(record: Record) -> str:
-    """The pool whose share the record takes part in: other, limb, or chest:<dataset>."""
+    """The pool whose share the record takes part in: other, limb:<part>, or chest:<dataset>."""
     if record.is_xray is False:
         return "other"
     if record.xray_type == "chest":
         return f"chest:{record.dataset}"
-    return "limb"
+    return f"limb:{record.xray_type}"
 
 
 def cell_of(record: Record) -> tuple[str, ...]:
@@ -39,8 +39,8 @@ def weights(records: Sequence[Record], shares: Mapping[str, float]) -> Tensor:
     """Sampling weight (N,), float64, sum 1, of each record.
 
     `shares` maps a pool (:func:`pool_of`) to its share of a step; pools that are not named get
-    no image, except that ``chest`` stands for every chest dataset not named itself. Within a
-    chest pool normal and abnormal images are seen equally often.
+    no image, except that ``chest`` stands for every chest dataset not named itself, and ``limb``
+    for every other part. Within a chest pool normal and abnormal images are seen equally often.
     """
     cells = Counter(cell_of(r) for r in records)
     raw = torch.tensor([cells[cell_of(r)] ** -0.5 for r in records], dtype=torch.float64)
@@ -62,7 +62,7 @@ def weights(records: Sequence[Record], shares: Mapping[str, float]) -> Tensor:
 
 def _share_key(record: Record, shares: Mapping[str, float]) -> str:
     pool = pool_of(record)
-    return "chest" if pool.startswith("chest") and pool not in shares else pool
+    return pool if pool in shares else pool.partition(":")[0]
 
 
 def batch(weight: Tensor, size: int, seed: int, step: int) -> Tensor:

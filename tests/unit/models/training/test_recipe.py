@@ -155,6 +155,16 @@ def test_small_cells_weigh_as_the_square_root() -> None:
     assert (weight[:400].sum() / weight[400:].sum()).item() == pytest.approx(10.0)
 
 
+def test_a_part_may_have_a_share_of_its_own() -> None:
+    def kind(name: str, count: int) -> list[Record]:
+        return [Record(Path(), "train", True, "radiograph", name, dataset="d")] * count
+
+    records = kind("hand", 400) + kind("femur", 4) + kind("wrist", 25)
+    weight = sampling.weights(records, {"limb": 0.75, "limb:wrist": 0.25})
+    assert weight[404:].sum().item() == pytest.approx(0.25)
+    assert (weight[:400].sum() / weight[400:404].sum()).item() == pytest.approx(10.0)
+
+
 def test_no_image_for_any_share_is_an_error() -> None:
     with pytest.raises(ValueError, match="no image"):
         sampling.weights([Record(Path(), "train", False, "ct")], {"limb": 1.0})
