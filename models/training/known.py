@@ -15,13 +15,13 @@ INTENDED_USE = {
     ),
 }
 _GATE = """
-Radiographs of fingers are refused more often than others.
+Single radiographs of hip, shoulder and spine are refused.
 Grayscale photographs of translucent or strongly lit objects can pass as radiographs.
 CT scouts and single MR slices with one large bright structure are the nearest misses.
 Photographs of films on a light box or a screen, fluoroscopy and angiography were not in the data.
 """
 _TYPE = """
-Neighbouring parts of the arm are confused (wrist, forearm, elbow, humerus; hand, finger).
+Neighbouring parts of the arm are confused (shoulder, humerus, elbow, forearm, wrist; hand, finger).
 A few per cent of the training labels of the arm are wrong.
 Femur, foot, hip, ankle and leg have 19 to 84 training images each: experimental.
 Most parts come from one source each: other hospitals' images do worse than validation says.
