@@ -1,10 +1,12 @@
 """The model card: everything learned about a stage, in one JSON file beside its weights."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,6 +25,22 @@ UNKNOWN = "unknown"
 Activation = Literal["softmax", "sigmoid"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""The shares of validation images whose highest scores a label's `score_quantiles` are."""
+
+
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(left > right for left, right in pairwise(values)):
+        raise ValueError("they do not ascend")
+    return values
+
+
+ScoreQuantiles = Annotated[
+    tuple[Probability, ...],
+    Field(min_length=len(QUANTILES), max_length=len(QUANTILES)),
+    AfterValidator(_ascending),
+]
 
 
 class _Record(BaseModel):
@@ -54,6 +72,9 @@ class Label(_Record):
     """TorchXRayVision's `op_norm`: this probability becomes the score 0.5 (sigmoid heads only)."""
     operating_points: dict[str, OperatingPoint] = {}
     metrics: dict[str, JsonValue] = {}
+    score_quantiles: ScoreQuantiles | None = None
+    """The deciles (`QUANTILES`) of its score over all validation images: what drift is seen
+    against. Equal ones are common: many a score is next to 0."""
 
 
 class UnknownRule(_Record):

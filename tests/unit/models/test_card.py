@@ -22,6 +22,22 @@ def rewrite(card: ModelCard, path: Path, change: Callable[[dict[str, Any]], obje
     return path
 
 
+DECILES = [0.0, 0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0]
+
+
+def _quantiles(values: list[float]) -> Callable[[dict[str, Any]], object]:
+    return lambda card: card["labels"][1].update(score_quantiles=values)
+
+
+def test_score_quantiles_are_kept_where_a_label_has_them(
+    tmp_path: Path, make_card: CardMaker
+) -> None:
+    card = read_card(rewrite(make_card(), tmp_path / "card.json", _quantiles(DECILES)))
+    assert [label.score_quantiles for label in card.labels] == [None, tuple(DECILES)]
+    write_card(card, tmp_path / "again.json")
+    assert read_card(tmp_path / "again.json") == card
+
+
 def test_a_card_comes_back_as_written(tmp_path: Path, make_card: CardMaker) -> None:
     card = make_card(training={"epochs": 3}, known_failures=["toys"])
     write_card(card, tmp_path / "card.json")
@@ -54,6 +70,11 @@ def test_optional_fields_may_be_left_out(tmp_path: Path, make_card: CardMaker) -
         (lambda card: card["labels"][0].update(temperature=2.0), "one temperature"),
         (lambda card: card["labels"][0].update(bias=1.0), "belong to sigmoid"),
         (lambda card: card["labels"][1].update(operating_points={}), "has the default 'balanced'"),
+        (_quantiles(DECILES[1:]), "labels.1.score_quantiles: Tuple should have at least 9"),
+        (_quantiles([*DECILES, 1.0]), "labels.1.score_quantiles: Tuple should have at most 9"),
+        (_quantiles(DECILES[::-1]), "labels.1.score_quantiles: Value error, they do not ascend"),
+        (_quantiles([-0.1, *DECILES[1:]]), "labels.1.score_quantiles.0: "),
+        (_quantiles([*DECILES[:-1], 1.1]), "labels.1.score_quantiles.8: "),
         (lambda card: card["weights"].update(file="../../etc/passwd"), "weights.file"),
         (lambda card: card["weights"].update(sha256="beef"), "weights.sha256"),
     ],
