@@ -2,20 +2,22 @@
 
 What is wrong with a server that the service needs is no fault of the service: restarting a worker
 because the broker is down would only add to the trouble.
+
+Asked every few seconds of every service: the client of the broker is loaded only where an idle
+worker has to be told from a stuck one.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from redis import Redis
-from redis.exceptions import RedisError
-
-from pipeline.dispatch import line_of
-from pipeline.embedded.part import answers
-from pipeline.embedded.programs import reachable
 from pipeline.pulse import Mark, marks
+from pipeline.reach import answers, reachable
 from pipeline.settings import Settings
 from pipeline.states import Priority
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 FRONTS = {"api": "/healthz", "flower": "/healthcheck"}
 """Services that answer HTTP, and what they are asked."""
@@ -73,6 +75,9 @@ def _silent(found: Sequence[Mark], limit_s: float) -> str | None:
 
 def _idle(settings: Settings, stages: Sequence[str], look: Callable[[], list[Mark]]) -> str | None:
     """Nothing is in hand. Is that because nothing waits?"""
+    from redis import Redis
+    from redis.exceptions import RedisError
+
     ends = time.monotonic() + TAKE_S
     try:
         with Redis.from_url(settings.broker_url or "", socket_timeout=2.0) as client:
@@ -87,7 +92,9 @@ def _idle(settings: Settings, stages: Sequence[str], look: Callable[[], list[Mar
     return None
 
 
-def _waiting(client: Redis, stages: Sequence[str]) -> int:
+def _waiting(client: "Redis", stages: Sequence[str]) -> int:
+    from pipeline.dispatch import line_of
+
     lines = [line_of(stage, priority) for stage in stages for priority in Priority]
     with client.pipeline(transaction=False) as asked:
         for line in lines:

@@ -1,11 +1,9 @@
 """A part of the stack: a program, and how one sees that it serves."""
 
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pipeline
@@ -55,24 +53,3 @@ def environment(settings: Settings) -> dict[str, str]:
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [code, env.get("PYTHONPATH")]))
     env["PYTHONUNBUFFERED"] = "1"
     return env
-
-
-def listens(host: str, port: int) -> bool:
-    """Whether somebody takes connections; to bind the port would keep its server from it."""
-    try:
-        socket.create_connection((host, port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
-
-
-def answers(host: str, port: int, path: str) -> bool:
-    """Whether `GET path` is answered with 200 within a second."""
-    connection = HTTPConnection(host, port, timeout=1.0)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()

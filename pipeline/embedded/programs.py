@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from models.catalogue import load_catalogue
 from pipeline.dispatch import BROKER_ERRORS, make_app
-from pipeline.embedded.part import Part, Tier, answers, environment, listens
+from pipeline.embedded.part import Part, Tier, environment
 from pipeline.embedded.ports import LOOPBACK
+from pipeline.reach import answers, listens, reachable
 from pipeline.settings import Settings
 
 # -P: a folder called `models` or `workers` where the user stands must not be taken for ours.
@@ -43,11 +44,6 @@ def api_url(settings: Settings) -> str:
     """Where a browser on this machine finds the API."""
     host = reachable(settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-
-
-def reachable(host: str) -> str:
-    """An address to connect to, for one to listen on."""
-    return {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104
 
 
 def flower(settings: Settings) -> Part:

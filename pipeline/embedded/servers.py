@@ -11,9 +11,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from pipeline.embedded.part import Part, Tier, answers
+from pipeline.embedded.part import Part, Tier
 from pipeline.embedded.ports import LOOPBACK
 from pipeline.embedded.private import Secrets, private_folder, write_private
+from pipeline.reach import answers
 
 
 class MissingServerError(Exception):

@@ -10,9 +10,10 @@ import pytest
 
 from models.catalogue import STAGES
 from pipeline.embedded import programs, servers
-from pipeline.embedded.part import Part, Tier, answers, environment
+from pipeline.embedded.part import Part, Tier, environment
 from pipeline.embedded.private import Secrets
 from pipeline.embedded.stack import absolute
+from pipeline.reach import answers
 from pipeline.settings import Settings
 
 SECRETS = Secrets("password", "ACCESS", "secret", "signing")
