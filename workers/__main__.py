@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready
+from celery.signals import setup_logging, worker_process_shutdown, worker_ready
 
 from models.catalogue import find, load_catalogue
 from models.errors import ModelError
@@ -21,7 +21,8 @@ from pipeline.dispatch import queue_of
 from pipeline.flow import PREPARE
 from pipeline.pulse import Pulse
 from pipeline.settings import Settings, SettingsError, settings
-from workers.app import Handler, make_worker_app
+from workers.app import Handler, be_worker, make_worker_app
+from workers.children import Children
 from workers.runner import Work, run_chunk
 
 RECONCILE = "reconcile"
@@ -54,32 +55,36 @@ def _start(config: Settings, arguments: argparse.Namespace) -> int:
         run(Context.open(config))
         return 0
     pulse = Pulse(config, "-".join(stages))
-    queues = ",".join(queue_of(stage) for stage in stages)
-    if stages == [PREPARE]:
-        app, pool, concurrency = _prepare_app(config), "prefork", os.cpu_count() or 1
-    elif PREPARE in stages or RECONCILE in stages:
-        _parser().error("prepare and reconcile each need a process of their own")
-    else:
-        app, pool, concurrency = _model_app(config, stages, pulse), "threads", THREADS
     # The first mark says that it has started; in a pool of children they make their own.
     worker_ready.connect(lambda **_: pulse.move(), weak=False)
-    app.worker_main(
-        [
-            *(["--quiet"] if config.log_json else []),  # no banner among the JSON lines
-            "worker",
-            f"--pool={pool}",
-            f"--concurrency={arguments.concurrency or concurrency}",
-            f"--queues={queues}",
-            f"--hostname={'-'.join(stages)}{arguments.suffix}@%h",
-            "--without-gossip",
-            "--without-mingle",
-            "--loglevel=INFO",
-        ]
-    )
-    return 0
+    if stages == [PREPARE]:
+        app, children = _prepare_app(config)
+        code = be_worker(app, _command(config, arguments, "prefork", os.cpu_count() or 1))
+        return 1 if children.failed else code
+    if PREPARE in stages or RECONCILE in stages:
+        _parser().error("prepare and reconcile each need a process of their own")
+    app = _model_app(config, stages, pulse)
+    return be_worker(app, _command(config, arguments, "threads", THREADS))
 
 
-def _prepare_app(config: Settings) -> Celery:
+def _command(
+    config: Settings, arguments: argparse.Namespace, pool: str, concurrency: int
+) -> list[str]:
+    stages: list[str] = arguments.stage
+    return [
+        *(["--quiet"] if config.log_json else []),  # no banner among the JSON lines
+        "worker",
+        f"--pool={pool}",
+        f"--concurrency={arguments.concurrency or concurrency}",
+        f"--queues={','.join(map(queue_of, stages))}",
+        f"--hostname={'-'.join(stages)}{arguments.suffix}@%h",
+        "--without-gossip",
+        "--without-mingle",
+        "--loglevel=INFO",
+    ]
+
+
+def _prepare_app(config: Settings) -> tuple[Celery, Children]:
     from workers.prepare import Prepare, confine
     from workers.relay import Relay
 
@@ -87,24 +92,19 @@ def _prepare_app(config: Settings) -> Celery:
     if relay is not None:
         metrics.expect(PREPARE)
         relay.listen()
-    # Everything that holds a connection or a limit is made in the child, after the fork.
-    made: list[Handler] = []
 
-    def begin(**_: object) -> None:
+    # Everything that holds a connection or a limit is made in the child, after the fork.
+    def begin() -> Handler:
         confine(config)
         if relay is not None:
             metrics.redirect(relay.tell)
         tracing.set_up(config, PREPARE)
         context = Context.open(config)
-        made.append(_handler(context, Prepare(context), Pulse(config, PREPARE)))
+        return _handler(context, Prepare(context), Pulse(config, PREPARE))
 
-    worker_process_init.connect(begin, weak=False)
     worker_process_shutdown.connect(lambda **_: tracing.shut_down(), weak=False)
-
-    def handle(ids: list[str], root_id: str | None) -> int:
-        return made[0](ids, root_id)
-
-    return make_worker_app(config, [(PREPARE, handle)])
+    children = Children(begin)
+    return make_worker_app(config, [(PREPARE, children.handle)]), children
 
 
 def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:

@@ -1,10 +1,11 @@
 """The Celery application of a worker: one task a stage, nothing but a call behind it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery, Task
 from celery.bootsteps import StartStopStep
+from celery.signals import celeryd_init
 
 from pipeline.dispatch import make_app, queue_of
 from pipeline.settings import Settings
@@ -57,6 +58,14 @@ def make_worker_app(settings: Settings, handlers: Iterable[tuple[str, Handler]])
     for stage, handler in handlers:
         _register(app, stage, handler)
     return app
+
+
+def be_worker(app: Celery, command: Sequence[str]) -> int:
+    """Run until SIGTERM; returns the exit code, which Celery's own `worker_main` drops."""
+    workers: list[Any] = []
+    celeryd_init.connect(lambda instance, **_: workers.append(instance), weak=False)
+    app.worker_main(list(command))
+    return int(workers[0].exitcode or 0)
 
 
 def _register(app: Celery, stage: str, handler: Handler) -> None:
