@@ -15,7 +15,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
-from pipeline.embedded.part import environment, listens
+from pipeline.embedded.part import environment
+from pipeline.reach import listens
 from pipeline.settings import Settings
 from tests.faults.servers import Server, free_port, wait_until
 
