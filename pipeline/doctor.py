@@ -77,7 +77,10 @@ def _python() -> Check:
 
 
 def _runtime(settings: Settings) -> Check:
-    """Something must run the models; CUDA must be there when it is demanded."""
+    """Something must run the models where they run; CUDA must be there when it is demanded.
+
+    Who has a broker elsewhere may have the workers elsewhere: the image of the API has no runtime.
+    """
     has = {name: _version(name) for name in ("onnxruntime", "torch")}
     has["CUDA driver"] = "present" if find_library("cuda") else None
     found = ", ".join(f"{name} {number or 'missing'}" for name, number in has.items())
@@ -85,6 +88,8 @@ def _runtime(settings: Settings) -> Check:
         ok = bool(has["torch"] and has["CUDA driver"])
         return _check("model runtime", ok, found, "install torch and the driver, or --device cpu")
     ok = bool(has["onnxruntime"] or has["torch"])
+    if not ok and settings.broker_url is not None:
+        return Check("model runtime", ok=True, found=f"{found}; the workers elsewhere need one")
     return _check("model runtime", ok, found, "pip install 'xraytriage[models]'")
 
 
@@ -176,12 +181,14 @@ def _consumers(settings: Settings, stages: tuple[StageSpec, ...]) -> Check:
     wanted = {queue_of(name) for name in (PREPARE, *(stage.name for stage in stages))}
     app = make_app(settings)
     try:
-        answers = app.control.inspect(timeout=1.0).active_queues() or {}
+        # Not `inspect`, which takes replicas of one service, alike in name, for one worker.
+        answers = app.control.broadcast("active_queues", reply=True, timeout=1.0) or []
     except BROKER_ERRORS:
-        answers = {}
+        answers = []
     finally:
         app.close()
-    alone = sorted(wanted - {queue["name"] for queues in answers.values() for queue in queues})
+    served = {q["name"] for answer in answers for queues in answer.values() for q in queues}
+    alone = sorted(wanted - served)
     found = f"{len(answers)} workers answer"
     if alone:
         found += f"; nobody works on {', '.join(alone)}"

@@ -86,6 +86,10 @@ def test_few_open_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 def test_nothing_to_run_models_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_version", lambda _: None)
     assert_bad(found(Settings(data_dir=tmp_path))["model runtime"])
+    elsewhere = Settings(data_dir=tmp_path, broker_url="redis://127.0.0.1:9/0")
+    assert found(elsewhere)["model runtime"].ok
+    demanded = elsewhere.model_copy(update={"device": Device.CUDA})
+    assert_bad(found(demanded)["model runtime"])
 
 
 def test_cuda_demanded_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
