@@ -1,8 +1,8 @@
 """Print what an image needs before our own code is copied, so that its layer outlives code changes.
 
-    python requirements.py [EXTRA]
+    python requirements.py [EXTRA ...]
 
-The dependencies of pyproject.toml, or those of one extra.
+The dependencies of pyproject.toml and of these extras.
 """
 
 import sys
@@ -10,5 +10,5 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-wanted = project["optional-dependencies"][sys.argv[1]] if sys.argv[1:] else project["dependencies"]
-print("\n".join(wanted))
+extras = [project["optional-dependencies"][name] for name in sys.argv[1:]]
+print("\n".join(sum(extras, project["dependencies"])))

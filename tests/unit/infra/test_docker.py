@@ -3,9 +3,13 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "infra/docker/Dockerfile"
@@ -47,28 +51,87 @@ def test_what_is_copied_is_let_through() -> None:
         assert source in let_through
 
 
-@pytest.mark.parametrize("extra", [(), ("cpu",), ("models",)])
-def test_the_requirements_of_each_image(extra: tuple[str, ...]) -> None:
-    script = ROOT / "infra/docker/requirements.py"
+def requirements(build_stage: str, runtime: str = "") -> list[Requirement]:
+    """What a build stage installs, as its own command prints it."""
+    command = re.search(r"^RUN python (requirements\.py.*?) > ", stage(build_stage), re.MULTILINE)
+    assert command is not None
+    words = [runtime if word == '"$RUNTIME"' else word for word in command[1].split()]
     said = subprocess.run(
-        [sys.executable, script, *extra], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert ("torch>=" in said) == (extra == ("models",))
-    assert ("onnxruntime" in said) == bool(extra)
+        [sys.executable, DOCKERFILE.with_name(words[0]), *words[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Requirement(line) for line in said.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("build_stage", "runtime", "wanted"),
+    [
+        ("dependencies", "", {"opentelemetry-sdk"}),
+        ("runtime", "cpu", {"opentelemetry-sdk", "onnxruntime"}),
+        ("runtime", "models", {"opentelemetry-sdk", "onnxruntime", "torch"}),
+    ],
+)
+def test_the_requirements_of_each_image(build_stage: str, runtime: str, wanted: set[str]) -> None:
+    found = {requirement.name for requirement in requirements(build_stage, runtime)}
+    assert found >= {"fastapi", "celery"}
+    assert found & {"opentelemetry-sdk", "onnxruntime", "torch"} == wanted
+
+
+def installed(wanted: Iterable[Requirement]) -> set[str]:
+    """The distributions that come with these, by their canonical names."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    open_ones = list(wanted)
+    while open_ones:
+        one = open_ones.pop()
+        if str(one) in seen:
+            continue
+        seen.add(str(one))
+        found.add(canonicalize_name(one.name))
+        try:
+            needs = map(Requirement, requires(one.name) or ())
+        except PackageNotFoundError:  # only some other platform wants it
+            continue
+        extras = ("", *one.extras)
+        open_ones += [
+            n
+            for n in needs
+            if n.marker is None or any(n.marker.evaluate({"extra": e}) for e in extras)
+        ]
+    return found
+
+
+def missing(build_stage: str, runtime: str = "") -> list[str]:
+    """Modules that are here and not in the image."""
+    there = installed(requirements(build_stage, runtime)) | {"xraytriage"}
+    return [
+        module
+        for module, owners in packages_distributions().items()
+        if not there & {canonicalize_name(owner) for owner in owners}
+    ]
 
 
 BLOCKED = """
-import sys
+import importlib.metadata as metadata, sys
+
+NAMES = set({names})
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {names}:
-            raise ModuleNotFoundError(name)
+        if name.split(".")[0] in NAMES:
+            raise ModuleNotFoundError(name, name=name)
+
+def distribution(name, found=metadata.distribution):
+    if name in NAMES:
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
 
 sys.meta_path.insert(0, Blocked())
+metadata.distribution = distribution
 """
-TORCH = {"torch", "torchvision"}
-MODELS = TORCH | {"onnx", "onnxruntime", "isal"}
 COMMANDS = """
 import pkgutil, importlib, pipeline.commands as folder
 for module in pkgutil.iter_modules(folder.__path__):
@@ -77,6 +140,20 @@ for module in pkgutil.iter_modules(folder.__path__):
 MIGRATE = (
     "import alembic.command; from pipeline import db; from pipeline.storage import ObjectStore"
 )
+DOCTOR = """
+from pipeline.doctor import checks
+from pipeline.settings import Settings
+servers = Settings(broker_url="redis://127.0.0.1:9/0", s3_endpoint="http://127.0.0.1:9")
+(runtime,) = [check for check in checks(servers) if check.name == "model runtime"]
+assert "onnxruntime missing, torch missing" in runtime.found, runtime
+assert runtime.ok, runtime
+"""
+TRACED = """
+from pipeline import tracing
+from pipeline.settings import Settings
+assert tracing.set_up(Settings(otlp_endpoint="http://127.0.0.1:9"), "test")
+tracing.shut_down()
+"""
 ON_CPU = """
 import numpy, workers.infer
 from models.catalogue import STAGES
@@ -84,26 +161,35 @@ from models.stage import load
 (answer,) = load(STAGES[0], device="cpu").predict([numpy.zeros((64, 64), numpy.uint8)])
 assert answer.answer
 """
+API, WORKER = ("dependencies",), ("runtime", "cpu")
 
 
 @pytest.mark.parametrize(
-    ("missing", "code"),
+    ("image", "code"),
     [
-        (MODELS, "from pipeline.api.app import create_app; create_app().openapi()"),
-        (MODELS, "import pipeline.embedded.monitor, workers.__main__, workers.reconcile"),
-        (MODELS, "import workers.prepare, pipeline.dicom.listener"),
-        (MODELS, COMMANDS),
-        (MODELS, MIGRATE),
-        (MODELS, "from pipeline.doctor import checks"),
-        (TORCH, ON_CPU),
+        (API, "from pipeline.api.app import create_app; create_app().openapi()"),
+        (API, "import pipeline.embedded.monitor, workers.__main__, workers.reconcile"),
+        (API, "import workers.prepare, pipeline.dicom.listener, pipeline.delivery"),
+        (API, "import flower.command"),
+        (API, COMMANDS),
+        (API, MIGRATE),
+        (API, DOCTOR),
+        (API, TRACED),
+        (WORKER, ON_CPU),
+        (WORKER, TRACED),
     ],
-    ids=["api", "workers", "prepare", "commands", "migrate", "doctor", "models on CPUs"],
+    ids=[
+        *("api", "workers", "prepare and DICOM", "flower", "commands", "migrate", "doctor"),
+        *("traces of the api", "models on CPUs", "traces of a worker"),
+    ],
 )
 def test_what_an_image_lacks_its_programs_do_without(
-    missing: set[str], code: str, tmp_path: Path
+    image: tuple[str, ...], code: str, tmp_path: Path
 ) -> None:
+    names = missing(*image)
+    assert {"torch", "pytest"} <= set(names)
     said = subprocess.run(
-        [sys.executable, "-c", BLOCKED.format(names=missing) + code],
+        [sys.executable, "-c", BLOCKED.format(names=names) + code],
         cwd=tmp_path,
         capture_output=True,
         text=True,
