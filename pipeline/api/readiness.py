@@ -43,7 +43,7 @@ def readiness_of(context: Context) -> Readiness:
     """The checks of an open context."""
     return Readiness(
         {
-            "database": lambda: results.unsent(context.engine),
+            "database": lambda: results.ping(context.engine),
             "storage": context.store.ensure_bucket,
             "broker": context.dispatcher.ping,
         }

@@ -56,7 +56,7 @@ def requeue(stage: Stage, older_than: OlderThan = "0", data_dir: DataDir = None)
         state = state_before(stage, context.stages)
     except CatalogueError as error:
         raise typer.BadParameter(str(error), param_hint="--stage") from None
-    while nudges := overdue.requeue(
+    for nudges in overdue.requeue(
         context.engine, stage, state, before, settings.chunk_size, settings.lease_s
     ):
         intake.sent(context.engine, context.dispatcher.publish(nudges))

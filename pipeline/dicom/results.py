@@ -4,7 +4,6 @@ A plan needs no pixels, so that a search is cheap; `make` reads the storage and 
 a Part 10 file, the same ones each time.
 """
 
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +28,6 @@ from pipeline.storage import ObjectRef
 FORMAT: Final = "1"
 """Part of every UID; raise it when the same findings are written differently."""
 
-_PAGE: Final = 100
 _FIRST_SERIES: Final = 9000  # far behind those of any modality
 
 
@@ -76,15 +74,11 @@ def of_image(context: Context, view: ImageView) -> list[Result]:
 
 def studies(context: Context) -> Iterator[list[Result]]:
     """The results of each study that has some, the latest study first; fetched when asked for."""
-    for first in itertools.count(0, _PAGE):
-        keys = reported.keys(context.engine, _PAGE, first)
-        for key in keys:
-            found: dict[str, list[Result]] = defaultdict(list)
-            for result in _planned(context, reported.of_study(context.engine, key, (key, key))):
-                found[result.study_uid].append(result)
-            yield from found.values()
-        if len(keys) < _PAGE:
-            return
+    for key in reported.keys(context.engine):
+        found: dict[str, list[Result]] = defaultdict(list)
+        for result in _planned(context, reported.of_study(context.engine, key, (key, key))):
+            found[result.study_uid].append(result)
+        yield from found.values()
 
 
 def make(context: Context, result: Result) -> bytes:

@@ -1,6 +1,6 @@
 """What waits in the whole installation, asked in a way that costs little however much has ended.
 
-Each query reads entries of one partial or small index only; tests/integration/test_indices.py
+Each query reads entries of one partial or small index only; tests/scale/test_indices.py
 holds them to it.
 """
 

@@ -1,10 +1,11 @@
 """What is overdue: claims that ran out, nudges that got lost, and what an operator sends again."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from sqlalchemy import Connection, Engine, Row, select, update
+from sqlalchemy import Connection, Engine, Row, Select, func, select, update
 
 from pipeline import metrics
 from pipeline.db import now_s, read, write
@@ -110,31 +111,52 @@ def requeue(
     finished_before: float,
     chunk_size: int,
     lease_s: float,
-    limit: int = SCAN_ROWS,
-) -> list[Nudge]:
+    rows: int = SCAN_ROWS,
+) -> Iterator[list[Nudge]]:
     """Open images again that `stage` has answered, so that the version now running answers too.
 
     `state` is that of an image in front of the stage. Results that are there stay: a new version
-    adds its own. Call it with the same `finished_before` until it returns nothing.
+    adds its own. Walks through all images, `rows` a commit; nudges come commit by commit.
     """
-    answered = select(stage_runs.c.image_id).where(stage_runs.c.stage == stage)
-    passed = images.c.original.is_not(None) if stage == PREPARE else images.c.id.in_(answered)
-    ended = (
-        select(images.c.id, images.c.priority)
-        .where(images.c.stage.is_(None), images.c.finished_at < finished_before, passed)
-        .order_by(images.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
 
-    def work(connection: Connection) -> list[Nudge]:
+    def work(connection: Connection, after: str, last: str) -> list[Nudge]:
         waiting: dict[tuple[str, int], list[str]] = defaultdict(list)
-        for image_id, priority in connection.execute(ended):
+        # Waits for rows that somebody holds, since each is come by only once.
+        passed = _passed(stage, finished_before, after, last).with_for_update()
+        for image_id, priority in connection.execute(passed):
             waiting[stage, priority].append(image_id)
         reopen(connection, waiting, state, lease_s)
         return announce(connection, waiting, chunk_size)
 
-    return write(engine, work)
+    after = ""
+    while last := _end_of(engine, after, rows):
+        if nudges := write(engine, partial(work, after=after, last=last)):
+            yield nudges
+        after = last
+
+
+def _end_of(engine: Engine, after: str, rows: int) -> str | None:
+    """The last of at most `rows` ids behind the id `after`."""
+    some = select(images.c.id).where(images.c.id > after).order_by(images.c.id).limit(rows)
+    last = select(func.max(some.subquery().c.id))
+    found: str | None = read(engine, lambda connection: connection.execute(last).scalar_one())
+    return found
+
+
+def _passed(stage: str, finished_before: float, after: str, last: str) -> Select[str, int]:
+    """The images from behind `after` to `last` that have ended and that `stage` has answered."""
+    runs = stage_runs.c
+    # Both tables by the same range of ids: their primary keys bound what is read.
+    answered = select(runs.image_id).where(
+        runs.image_id > after, runs.image_id <= last, runs.stage == stage
+    )
+    passed = images.c.original.is_not(None) if stage == PREPARE else images.c.id.in_(answered)
+    return (
+        select(images.c.id, images.c.priority)
+        .where(images.c.id > after, images.c.id <= last)
+        .where(images.c.stage.is_(None), images.c.finished_at < finished_before, passed)
+        .order_by(images.c.id)
+    )
 
 
 def reopen(

@@ -1,18 +1,19 @@
 """Studies whose results can be told: jobs that are closed, all images of the study ended."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Engine, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
 
 from pipeline.records import results
 from pipeline.records.results import ImageView
 from pipeline.tables import images, jobs, stage_runs
 
-_KEY = func.coalesce(images.c.study_instance_uid, images.c.id)
-_ENDED = func.sum(case((images.c.stage.is_not(None), 1), else_=0)) == 0
-_ANSWERED = func.sum(case((exists().where(stage_runs.c.image_id == images.c.id), 1), else_=0)) > 0
+PAGE = 200
+"""Images that one look for studies goes back."""
+_BEHIND_ALL = "g"
+"""Behind every id, since ids are hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +24,31 @@ class Told:
     views: tuple[ImageView, ...]
 
 
-def keys(engine: Engine, limit: int, offset: int = 0) -> list[str]:
-    """Studies with results, the latest first: Study Instance UIDs, and ids of single images.
+def keys(engine: Engine) -> Iterator[str]:
+    """Study Instance UIDs, and ids of single images, that models answered; the latest first.
 
-    Counts all images: what a search without a study costs.
+    Goes back only as far as it is asked. Whether all images of a study have ended is not asked
+    here: `of_study` tells nothing of one that has not.
     """
-    unit = (
-        select(_KEY.label("key"), func.max(images.c.id).label("last"))
-        .join_from(images, jobs)
-        .where(jobs.c.closed_at.is_not(None))
-        .group_by(images.c.job_id, _KEY)
-        .having(and_(_ENDED, _ANSWERED))
-        .subquery()
-    )
-    query = select(unit.c.key).group_by(unit.c.key).order_by(func.max(unit.c.last).desc())
+    before, seen = _BEHIND_ALL, set[str]()
+    while found := _answered(engine, before):
+        for image_id, study_uid in found:
+            if study_uid is None:
+                yield image_id
+            elif study_uid not in seen:
+                seen.add(study_uid)
+                yield study_uid
+        before = found[-1][0]
+
+
+def _answered(engine: Engine, before: str) -> list[tuple[str, str | None]]:
+    # From the runs, whose key begins with the image: images without any cost nothing.
+    ran = select(stage_runs.c.image_id).where(stage_runs.c.image_id < before).distinct()
+    ran = ran.order_by(stage_runs.c.image_id.desc()).limit(PAGE)
+    query = select(images.c.id, images.c.study_instance_uid).where(images.c.id.in_(ran))
     with engine.connect() as connection:
-        return list(connection.execute(query.limit(limit).offset(offset)).scalars())
+        rows = connection.execute(query.order_by(images.c.id.desc()))
+        return [(image_id, study_uid) for image_id, study_uid in rows]
 
 
 def of_study(

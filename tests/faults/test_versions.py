@@ -59,7 +59,7 @@ def _requeue_all(plant: Plant) -> None:
     with context.engine.connect() as connection:
         now = connection.execute(select(now_s())).scalar_one()
     state = state_before("gate", context.stages)
-    while nudges := overdue.requeue(
+    for nudges in overdue.requeue(
         context.engine, "gate", state, now, settings.chunk_size, settings.lease_s
     ):
         intake.sent(context.engine, context.dispatcher.publish(nudges))

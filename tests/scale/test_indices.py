@@ -4,9 +4,10 @@ The calls themselves are made, and what they send is explained by the database: 
 the statistics that it keeps, SQLite with none, as both are in earnest.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import db
-from pipeline.flow import Step
+from pipeline.flow import PREPARE, Step
 from pipeline.records import (
     backlog,
     claims,
@@ -42,6 +43,7 @@ Ask = Callable[[Engine], object]
 
 HUGE, SMALL = image_id(JOBS), image_id(500)
 IDS = [image_id(number) for number in range(500, 532)]
+LAST = image_id(IMAGES)
 LINES = count(WAITING_FROM + 1, 99)
 
 
@@ -52,6 +54,14 @@ def claimed(engine: Engine) -> list[claims.Claim]:
     held = claims.claim(engine, "gate", ids, 60.0, "w", 1000)
     assert len(held) > 30
     return held
+
+
+def requeued(engine: Engine, stage: str) -> list[list[intake.Nudge]]:
+    """The first images that the stage answered, in one commit behind those that find none."""
+    before = time.time() - 86400.0
+    found = list(islice(overdue.requeue(engine, stage, State.PREPARED, before, 16, 60.0), 1))
+    assert sum(len(nudge.image_ids) for nudges in found for nudge in nudges) > 1000
+    return found
 
 
 def taken(engine: Engine) -> object:
@@ -78,9 +88,12 @@ ASKED: dict[str, Ask] = {
     "the open job of a study": lambda e: studies.open_study(
         e, "2.25.1000", "PEER", "dicom", Priority.ROUTINE
     ),
+    "whether it is ready": results.ping,
     "an instance of a study": lambda e: studies.held(e, SMALL, IDS[0]),
     # the workers
     "a claim": claimed,
+    "whether an image failed before": lambda e: claims.is_suspect(e, "gate", LAST),
+    "headers": lambda e: results.headers(e, IDS),
     "a renewal": lambda e: claims.renew(e, claimed(e), 60.0),
     "results": lambda e: claims.complete(
         e, "gate", [Outcome(c, Step(State.GATED, "type")) for c in claimed(e)], 16, 60.0
@@ -94,8 +107,14 @@ ASKED: dict[str, Ask] = {
     "a broker that takes nothing": lambda e: overdue.is_congested(e, 86400.0),
     "a scan": lambda e: overdue.scan(e, 60.0, 3, 32, lambda *_: True),
     "quiet studies": lambda e: studies.close_quiet(e, 30.0),
+    # commands
+    "images are sent again": lambda e: requeued(e, "gate"),
+    "images are prepared again": lambda e: requeued(e, PREPARE),
+    "what is not sent": results.unsent,
     # results as DICOM
+    "the latest studies": lambda e: list(islice(reported.keys(e), 3 * reported.PAGE)),
     "results of a study": lambda e: reported.of_study(e, "2.25.1000"),
+    "results of a study or an image": lambda e: reported.of_study(e, "2.25.1000", (IDS[0], IDS[0])),
     "results beside an image": lambda e: reported.beside(e, _view(e)),
     "results of a job": lambda e: reported.of_job(e, SMALL),
     "sealed identities": lambda e: identities.identity_of(e, IDS),
@@ -104,7 +123,7 @@ ASKED: dict[str, Ask] = {
     # metrics
     "the backlog": backlog.look,
 }
-WHOLE = {"the backlog": {"outbox"}}
+WHOLE = {"the backlog": {"outbox"}, "what is not sent": {"outbox"}}
 """Tables that are read from end to end on purpose: all rows of the outbox are what is counted."""
 
 

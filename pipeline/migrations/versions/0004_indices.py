@@ -1,4 +1,4 @@
-"""Indices that pages, reconciler and metrics read alone; see tests/integration/test_indices.py
+"""Indices that pages, reconciler and metrics read alone; see tests/scale/test_indices.py
 
 Revision ID: 0004
 Revises: 0003

@@ -14,6 +14,7 @@ from pipeline.dicom import results
 from pipeline.dicom.source import PATIENT
 from pipeline.dicom.uids import image_of_study, named, study_of_image
 from pipeline.identity import seal
+from pipeline.records import reported
 from pipeline.records.intake import close_job, open_job
 from pipeline.states import Priority, State
 from pipeline.tables import identities, images
@@ -137,8 +138,10 @@ def test_studies_are_listed_latest_first_and_in_pages(
     dicom_study.chest(job, 1)
     image_id = job.chest("a.png")
     own = study_of_image(image_id)
-    monkeypatch.setattr(results, "_PAGE", 1)
+    monkeypatch.setattr(reported, "PAGE", 1)
     assert listed(context) == [own, STUDY]
+    dicom_study.chest(job, 2)
+    assert listed(context) == [STUDY, own], "once, as late as its latest image"
     assert [r.study_uid for r in results.of_study(context, own)] == [own] * 5
 
 
