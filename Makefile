@@ -44,9 +44,10 @@ soak: $(READY) ## 10,000 images; memory, handles and Redis keys must stay flat
 
 # The browser's and the unit tests know no server; what infra holds knows no database of its own.
 ON_POSTGRES := XRAYTRIAGE_TEST_DATABASE=postgresql $(BIN)/python -m pytest
-postgres: $(READY) ## Integration, acceptance and fault tests once more, on PostgreSQL
+postgres: $(READY) ## Integration, acceptance, peer and fault tests once more, on PostgreSQL
 	@failed=0; \
 	$(ON_POSTGRES) tests/integration tests/acceptance --ignore tests/integration/infra || failed=1; \
+	$(ON_POSTGRES) tests/integration tests/acceptance -m peers || failed=1; \
 	$(ON_POSTGRES) tests/faults -m faults || failed=1; \
 	exit $$failed
 

@@ -79,9 +79,9 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
-    """A database file and a storage in memory; no destination."""
-    with opened(tmp_path / "data") as context:
+def context(tmp_path: Path, database_url: str | None) -> Iterator[Context]:
+    """A database and a storage in memory; no destination."""
+    with opened(tmp_path / "data", database_url) as context:
         yield context
 
 
