@@ -30,18 +30,17 @@ class Run:
 def begin(out: Path, paths: tuple[str, ...]) -> tuple[Run, bool]:
     """The unfinished run of these paths in `out`, or a new one; and whether it is a new one.
 
+    A new run takes the place of a finished one of the same paths, never that of another.
+
     The run is on disk before its job is in the database: whatever kills the program in between,
     the next run opens the job under that id. Raises FolderTaken.
     """
     earlier = _read(out)
     if earlier is None:
         _refuse_strangers(out)
+    elif sorted(earlier.paths) != sorted(paths):
+        raise FolderTaken(_of_other_paths(out, earlier))
     elif not earlier.finished:
-        if sorted(earlier.paths) != sorted(paths):
-            raise FolderTaken(
-                f"{out} holds an unfinished run of other paths ({', '.join(earlier.paths)}). "
-                "Finish it with the command that began it, or choose another --out."
-            )
         return earlier, False
     else:
         _clear(out)
@@ -54,6 +53,19 @@ def begin(out: Path, paths: tuple[str, ...]) -> tuple[Run, bool]:
 def finish(out: Path, run: Run) -> None:
     """Say that all results are written: the next run of the same command begins anew."""
     write_json(out / FILE, asdict(replace(run, finished=True)))
+
+
+def _of_other_paths(out: Path, earlier: Run) -> str:
+    paths = ", ".join(earlier.paths)
+    if earlier.finished:
+        return (
+            f"{out} holds the results of other paths ({paths}), which would be lost. Choose "
+            "another --out, or remove that folder first."
+        )
+    return (
+        f"{out} holds an unfinished run of other paths ({paths}). "
+        "Finish it with the command that began it, or choose another --out."
+    )
 
 
 def _read(out: Path) -> Run | None:

@@ -20,6 +20,15 @@ def test_another_walk_may_not_mix_in(tmp_path: Path) -> None:
         resume.begin(tmp_path, ("/b",))
 
 
+def test_finished_results_of_other_paths_are_kept(tmp_path: Path) -> None:
+    run, _ = resume.begin(tmp_path, ("/a",))
+    (tmp_path / "results.csv").write_text("of a")
+    resume.finish(tmp_path, run)
+    with pytest.raises(FolderTaken, match=r"results of other paths \(/a\).*remove that folder"):
+        resume.begin(tmp_path, ("/b",))
+    assert (tmp_path / "results.csv").read_text() == "of a"
+
+
 def test_after_the_end_a_new_run_begins_in_an_empty_folder(tmp_path: Path) -> None:
     first, _ = resume.begin(tmp_path, ("/a",))
     (tmp_path / "heatmaps").mkdir()
@@ -27,7 +36,7 @@ def test_after_the_end_a_new_run_begins_in_an_empty_folder(tmp_path: Path) -> No
     (tmp_path / "results.csv").touch()
     (tmp_path / "notes.txt").touch()
     resume.finish(tmp_path, first)
-    second, is_new = resume.begin(tmp_path, ("/b",))
+    second, is_new = resume.begin(tmp_path, ("/a",))
     assert is_new
     assert second.job_id != first.job_id
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "screen.json"]
