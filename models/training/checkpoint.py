@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.artifact import HEAD, load_card
+from models.card import CARD_FILE
 from models.training.config import TrainConfig
 from models.training.errors import CheckpointError
-from models.training.network import Ema
+from models.training.network import PREFIX, Ema
 
 FILE = "checkpoint.pt"
 
@@ -81,6 +84,23 @@ def resume(
 
 
 def averaged(folder: Path) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint: what is evaluated, exported and started from."""
+    """The averaged weights of a run, or a shipped stage's: what others start from.
+
+    `folder` holds a checkpoint, or `card.json` and its weights. Raises CheckpointError where
+    there is neither, CardError and WeightsError where card and weights disagree.
+    """
+    if not (folder / FILE).is_file() and (folder / CARD_FILE).is_file():
+        return _shipped(folder)
     state: dict[str, Tensor] = load(folder)["ema"]
     return state
+
+
+def _shipped(folder: Path) -> dict[str, Tensor]:
+    """A stage's weights, under the names that they have in training."""
+    card = load_card(folder)
+    tensors = {k: v.float() for k, v in load_file(folder / card.weights.file).items()}
+    head = PREFIX + card.stage
+    return {
+        k.replace(f"{HEAD}.", f"heads.{head}.") if k.startswith(f"{HEAD}.") else f"trunk.{k}": v
+        for k, v in tensors.items()
+    }

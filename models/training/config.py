@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.preprocess import InputSpec
+from models.training import teacher
 from models.training.augment import AugmentConfig
 from models.training.errors import ConfigError
 
@@ -43,6 +44,7 @@ class LossWeights:
     teacher: float = 0.0
     outlier: float = 0.0
     where: float = 0.0
+    opinion: float = 0.0
     smoothing: float = 0.0
 
 
@@ -58,6 +60,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: int = 7
     pack_px: int = 192
+    teacher: str = teacher.POOLED
     mean: float = 0.5
     std: float = 0.25
     weight_decay: float = 1e-4
@@ -121,6 +124,8 @@ def parse_config(raw: Mapping[str, Any], where: str) -> TrainConfig:
         raise ConfigError(f"{where}: missing {error}") from error
     if config.stage not in STAGES or not set(config.heads) < set(STAGES):
         raise ConfigError(f"{where}: stage and heads must be among {', '.join(STAGES)}")
+    if config.teacher not in teacher.KINDS:
+        raise ConfigError(f"{where}: teacher must be one of {', '.join(teacher.KINDS)}")
     if not config.phases or any(phase.steps < 0 for phase in config.phases):
         raise ConfigError(f"{where}: needs at least one [[phase]], its steps not below 0")
     return config

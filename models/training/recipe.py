@@ -36,7 +36,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images (B, 1, S, S) and truths; `where` is (B, 0, 0, 0) when not asked for."""
+    """One step's images (B, 1, S, S) and truths.
+
+    `where` is (B, 0, 0, 0) and `opinion` (B, 0) when not asked for.
+    """
 
     x: Tensor
     gate: Tensor
@@ -44,6 +47,7 @@ class Batch:
     chest: Tensor
     teacher: Tensor
     where: Tensor
+    opinion: Tensor
 
 
 def draw(
@@ -66,6 +70,7 @@ def draw(
         torch.from_numpy(data.targets.chest[rows]),
         torch.from_numpy(data.teacher[rows]),
         torch.zeros(len(rows), 0, 0, 0) if where is None else where,
+        torch.zeros(len(rows), 0) if data.opinion is None else torch.from_numpy(data.opinion[rows]),
     )
 
 
@@ -85,6 +90,8 @@ def losses(outputs: dict[str, Tensor], batch: Batch, config: TrainConfig) -> dic
         terms["outlier"] = weight.outlier * outlier_exposure(outputs["type"], batch.type)
     if weight.chest and "chest" in outputs:
         terms["chest"] = weight.chest * masked_bce(outputs["chest"], batch.chest)
+    if weight.opinion and "chest" in outputs:
+        terms["opinion"] = weight.opinion * masked_bce(outputs["chest"], batch.opinion)
     if weight.teacher and TEACHER in outputs:
         terms[TEACHER] = weight.teacher * feature_match(outputs[TEACHER], batch.teacher)
     if weight.where and WHERE in outputs:
@@ -152,6 +159,13 @@ def train(
     return network.eval()
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether half precision is faster there: GPUs, and CPUs with matrix tiles (AMX)."""
+    if device.type == "cuda":
+        return True
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 def one_step(
     network: MultiHead,
     optimizer: torch.optim.Optimizer,
@@ -165,8 +179,9 @@ def one_step(
     for group in optimizer.param_groups:
         group["lr"] = lr
     on_device = Batch(*(t.to(device) for t in vars(batch).values()))
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        terms = losses(network(on_device.x), on_device, config)
+    with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
+        outputs = network(on_device.x)
+    terms = losses({name: value.float() for name, value in outputs.items()}, on_device, config)
     total = torch.stack(list(terms.values())).sum()
     if not bool(torch.isfinite(total)):
         raise FloatingPointError(f"the loss is {total.item()} at step {step}; lower the rate")

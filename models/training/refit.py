@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import Label, ModelCard, OperatingPoint, UnknownRule
+from models.card import QUANTILES, Label, ModelCard, OperatingPoint, UnknownRule
 from models.onnx_runtime import OnnxRuntime
 from models.preprocess import InputSpec, to_input
 from models.scores import scores, thresholds
@@ -208,6 +208,7 @@ def _with_figures(
     labels = card.labels
     if card.activation == "sigmoid":
         labels = tuple(_measured(label, found) for label in labels)
+    labels = tuple(_with_quantiles(label, score[:, i]) for i, label in enumerate(labels))
     return card.model_copy(update={"labels": labels, "metrics": {"val": found}})
 
 
@@ -222,6 +223,12 @@ def _measured(label: Label, found: Mapping[str, Any]) -> Label:
             "experimental": label.experimental or doubtful,
         }
     )
+
+
+def _with_quantiles(label: Label, score: NDArray[np.float64]) -> Label:
+    """A label with its scores' deciles, for later scores to be compared with."""
+    deciles = tuple(round(float(value), 5) for value in np.quantile(score, QUANTILES))
+    return label.model_copy(update={"score_quantiles": deciles})
 
 
 def stage_figures(

@@ -88,7 +88,8 @@ RECIPE = (
     "DenseNet-121 from scratch, one channel: one trunk trained on all three tasks together, "
     "predicting also the pooled features of a frozen EfficientNet-Lite0 (ImageNet weights, "
     "Apache-2.0, training only); then trained on for gate and type, and apart from that for chest, "
-    "there also from the boxes of NIH's radiologists; then this stage fine-tuned. RAdam, masked "
-    "losses, averaged weights, batched augmentation (models/training/augment.py); configurations "
-    "in models/training/configs."
+    "there also from the boxes of NIH's radiologists, then from inner layers of EfficientNet-Lite0 "
+    "and Lite2 and from a probe's opinion on images that it had not seen; then this stage "
+    "calibrated. RAdam, masked losses, averaged weights, batched augmentation "
+    "(models/training/augment.py); configurations in models/training/configs."
 )

@@ -47,6 +47,8 @@ def test_the_written_pair_loads_and_says_what_was_measured(weights: Path) -> Non
     mass = next(label for label in card.labels if label.name == "Mass")
     assert set(mass.operating_points) == {"sensitive", "balanced", "specific", "triage"}
     assert mass.experimental
+    assert mass.score_quantiles is not None
+    assert 0 <= mass.score_quantiles[0] <= mass.score_quantiles[-1] <= 1
     group = mass.metrics["val"]["tiny"]  # type: ignore[index,call-overload]
     assert (group["n"], group["positives"]) == (16, 8)
     text = (weights / "chest" / "MODEL_CARD.md").read_text()

