@@ -4,14 +4,16 @@ import csv
 import json
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.options import USAGE, WRONG
+from pipeline.commands.options import USAGE, WRONG, DeviceWord, settings_of
 from pipeline.commands.version import program
-from pipeline.states import Priority
+from pipeline.reasons import ReasonCode
+from pipeline.states import Priority, State
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
 
     from pipeline.embedded import Stack
     from pipeline.reports.summary import Summary
+    from pipeline.settings import Settings
 
 SAMPLES = Path("samples")
-RESULTS = "results"
+RESULTS, STATE = "results", "state"
+MARK = "made-by-xraytriage-demo"
+"""A file that says whose folder it is: only then `results` and `state` in it are removed."""
+NOT_XRAY = "not an X-ray"
 SHOWN = 3
 """Findings of an image that the table names."""
 WIDTH = 130
@@ -29,7 +35,7 @@ WIDTH = 130
 
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of results and state; emptied.", file_okay=False)
+        Path, typer.Option("--out", help="Folder of results and state of demos.", file_okay=False)
     ] = Path("demo-out"),
     stay: Annotated[
         bool | None,
@@ -38,14 +44,17 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    device: DeviceWord = None,
 ) -> None:
     """Triage the sample images with the whole stack, then show where to look.
 
     Run it where the project's `samples` folder is. Starts broker, storage, API, one worker pool a
     stage and Flower; sends real X-rays and other images through; ends with a table of what was
-    found beside what the source of each image says it is.
+    found beside what the source of each image says it is. The results of the last demo in --out
+    are replaced; any other folder that is not empty is refused.
 
-    Exit code: 0 when every image has its final answer, 1 when not, 2 without samples.
+    Exit code: 0 when every image has its final answer, 1 when not, 2 without samples, where --out
+    is something else's, and when a demo runs in it already.
     """
     from rich.console import Console
 
@@ -56,43 +65,85 @@ def demo(
         raise typer.Exit(USAGE)
     # Wide enough for the table also where the output is a file.
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    shutil.rmtree(out, ignore_errors=True)
+    settings = settings_of(out / STATE, device=device)
+    stays = sys.stdout.isatty() if stay is None else stay
+    raise typer.Exit(_exit_code(console, settings, out, stays))
+
+
+def _exit_code(console: "Console", settings: "Settings", out: Path, stays: bool) -> int:
+    from pipeline.embedded import AlreadyRunning, say_running
+
     try:
-        is_whole = _run(console, out, sys.stdout.isatty() if stay is None else stay)
+        _empty(out)
+        return 0 if _run(console, settings, out / RESULTS, stays) else WRONG
+    except AlreadyRunning as error:
+        say_running(console, error)
+        return USAGE
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    raise typer.Exit(0 if is_whole else WRONG)
+        console.print("Stopped before every image had its answer.")
+        return WRONG
 
 
-def _run(console: "Console", out: Path, stay: bool) -> bool:
-    from pipeline.embedded import Stack
+def _empty(out: Path) -> None:
+    """Take away what an earlier demo left. Raises AlreadyRunning, and BadParameter for a folder
+    of somebody else.
+    """
+    from pipeline.embedded import AlreadyRunning, record
+
+    if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise typer.BadParameter(
+            f"{out} is not empty and no demo made it; choose another, or remove it first",
+            param_hint="--out",
+        )
+    if not record.clear(out / STATE):
+        raise AlreadyRunning(out / STATE, record.read(out / STATE))
+    if (out / RESULTS).exists():
+        shutil.rmtree(out / RESULTS)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
+def _run(console: "Console", settings: "Settings", results: Path, stays: bool) -> bool:
+    """Whether every image has its final answer; asked to stop after that, it has, too.
+
+    Raises KeyboardInterrupt where it is stopped before.
+    """
+    from pipeline.embedded import Stack, interrupting
     from pipeline.embedded.view import View
-    from pipeline.settings import Settings
 
     view = View(console)
-    stack = Stack(Settings(data_dir=out / "state"), on_change=view.change)
-    try:
-        with view:
-            stack.start()
-        summary = _screen(console, stack, out / RESULTS)
-        console.print(_table(out / RESULTS / "results.csv"))
-        _print_addresses(console, stack, out / RESULTS)
-        if stay:
-            console.print("\nEverything stays up for you to try. Ctrl-C stops it.")
-            stack.wait()
-    finally:
-        stack.stop()
+    stack = Stack(settings, on_change=view.change)
+    with interrupting(stack):
+        try:
+            with view:
+                stack.start()
+            summary = _screen(console, stack, results)
+            console.print(_table(results / "results.csv"))
+            _print_addresses(console, stack, results)
+            if stays:
+                _stay(console, stack)
+        finally:
+            stack.stop()
     return summary.unfinished == 0
+
+
+def _stay(console: "Console", stack: "Stack") -> None:
+    console.print("\nEverything stays up for you to try. Ctrl-C stops it.")
+    with suppress(KeyboardInterrupt):
+        stack.wait()
 
 
 def _screen(console: "Console", stack: "Stack", out: Path) -> "Summary":
     from pipeline.commands.progress import Display
     from pipeline.context import Context
-    from pipeline.screen import Order, screen
+    from pipeline.screen import Interrupted, Order, screen
 
     order = Order((str(SAMPLES / "images"),), out, Priority.BULK, None, program())
-    with Display(console, lambda: stack.wait(0)) as display:
-        return screen(Context.open(stack.settings), order, display.tell)
+    try:
+        with Display(console, lambda: stack.wait(0)) as display:
+            return screen(Context.open(stack.settings), order, display.tell)
+    except Interrupted:
+        raise KeyboardInterrupt from None
 
 
 def _table(results: Path) -> "Table":
@@ -116,18 +167,25 @@ def _truth() -> dict[str, str]:
 
 def _expected(row: dict[str, str]) -> str:
     if row["is_xray"] != "true":
-        return "not an X-ray" if row["is_xray"] == "false" else "not readable as one"
+        return NOT_XRAY if row["is_xray"] == "false" else "not readable as one"
     words = {"true": ", abnormal", "false": ", normal"}
     return row["xray_type"] + words.get(row["abnormal"], "")
 
 
 def _answer(row: dict[str, str]) -> tuple[str, str, str]:
-    """What was found, its score, and the findings or the reason."""
-    if row["status"] != "done":
-        return (row["status"], row["xray_score"], row["reason"].partition(": ")[2])
+    """What was found, a score and of what it is one, and the findings or the reason."""
+    code, _, reason = row["reason"].partition(": ")
+    if code == ReasonCode.NOT_XRAY:
+        return NOT_XRAY, f"X-ray {row['xray_score']}", ""
+    if row["status"] != State.DONE:
+        return row["status"], "", reason
     words = {"true": ", abnormal", "false": ", normal"}
     found = row["xray_type"] + words.get(row["abnormal"], "")
-    score = row["abnormality_score"] or row["type_score"]
+    score = (
+        f"abnormal {row['abnormality_score']}"
+        if row["abnormality_score"]
+        else f"{row['xray_type']} {row['type_score']}"
+    )
     return found, score, _few(json.loads(row["findings"] or "{}"))
 
 

@@ -1,7 +1,7 @@
 """Options that several commands have, and the settings that come of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,14 @@ DataDir = Annotated[
         help="State of the embedded stack.  [default: $XRAYTRIAGE_DATA_DIR or ./xraytriage-data]",
         show_default=False,
         file_okay=False,
+    ),
+]
+DeviceWord = Annotated[
+    Literal["auto", "cpu", "cuda"] | None,
+    typer.Option(
+        "--device",
+        help="Where the models run.  [default: $XRAYTRIAGE_DEVICE or auto]",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]

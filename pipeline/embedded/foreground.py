@@ -1,7 +1,7 @@
 """`xraytriage up`: the stack in the foreground, until somebody stops it."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -45,8 +45,7 @@ def up(
                 console.print(f"state and logs: {stack.settings.data_dir}", highlight=False)
             stack.wait()
         except AlreadyRunning as error:
-            console.print(str(error), markup=False, highlight=False)
-            console.print(addresses_table(error.addresses))
+            say_running(console, error)
             return ALREADY_RUNNING
         except (StackError, MissingServerError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False)
@@ -56,6 +55,33 @@ def up(
     return STOPPED
 
 
+def say_running(console: Console, error: AlreadyRunning) -> None:
+    """Tell who asked for a second stack what runs already, and where."""
+    console.print(str(error), markup=False, highlight=False)
+    console.print(addresses_table(error.addresses))
+
+
+@contextmanager
+def interrupting(stack: Stack) -> Iterator[None]:
+    """The first signal raises KeyboardInterrupt, further ones only tell the stack to hurry.
+
+    For a command that does something of its own with the stack before it stops it; leaving the
+    `with` must not be cut short by the second Ctrl-C of an impatient person.
+    """
+    heard = False
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        if heard or stack.stopping:
+            stack.request_stop()
+            return
+        heard = True
+        raise KeyboardInterrupt
+
+    with _handling(handle):
+        yield
+
+
 @contextmanager
 def _signals_stop(stack: Stack) -> Iterator[None]:
     """The first signal drains, a second one does not wait."""
@@ -63,6 +89,12 @@ def _signals_stop(stack: Stack) -> Iterator[None]:
     def handle(_signal: int, _frame: FrameType | None) -> None:
         stack.request_stop()
 
+    with _handling(handle):
+        yield
+
+
+@contextmanager
+def _handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,6 +13,7 @@ from pipeline.embedded.private import write_private
 from pipeline.settings import Settings
 
 RECORD = "stack.json"
+LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,27 @@ def remove_leftovers(folder: Path) -> list[str]:
     return [child.name for child in record.children if _remove(child)]
 
 
+def clear(folder: Path) -> bool:
+    """Take away the state of earlier stacks; False, and nothing done, where one runs."""
+    if not folder.is_dir():
+        return True
+    lock = Lock(folder)
+    if not lock.take():
+        return False
+    try:
+        remove_leftovers(folder)
+        for entry in folder.iterdir():
+            if entry.name == LOCK:
+                continue  # who opened it must find it again: a new file would be a second lock
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    finally:
+        lock.release()
+    return True
+
+
 def _remove(child: Process) -> bool:
     """A child leads a session; while a member lives, its number is given to no other process."""
     began = procfs.started_at(child.pid)
@@ -102,7 +125,7 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         """Name the folder, which must exist."""
-        self._path = folder / "lock"
+        self._path = folder / LOCK
         self._file: TextIO | None = None
 
     def take(self) -> bool:

@@ -27,6 +27,7 @@ from pipeline.verify import Violation
 from tests.stand_in.finished import FinishedJob, MemoryStore
 
 COMMANDS = [
+    ["demo"],
     ["up"],
     ["screen"],
     ["status"],
