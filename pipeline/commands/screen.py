@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.commands.options import USAGE, WRONG, DataDir, settings_of
-from pipeline.commands.running import for_one_run
+from pipeline.commands.options import USAGE, WRONG, DataDir, DeviceWord, settings_of
+from pipeline.commands.running import OwnerGone, for_one_run
 from pipeline.commands.version import program
 from pipeline.states import Priority
 
@@ -46,6 +46,7 @@ def screen(
     priority: PriorityWord = "bulk",
     limit: Limit = None,
     flower: WithFlower = False,
+    device: DeviceWord = None,
     data_dir: DataDir = None,
 ) -> None:
     """Screen all images in files, folders and zips, and write what was found.
@@ -61,8 +62,8 @@ def screen(
     In names, a byte that is no text is written \\xNN, and a backslash \\\\.
 
     Talks to the stack that runs on --data-dir or to the servers that are configured; where there
-    is none, one is started for the run. Stopped by Ctrl-C or by a crash, the same command goes on
-    where it was.
+    is none, one is started for the run, with --device. Stopped by Ctrl-C or by a crash, the same
+    command goes on where it was. An --out that holds results of other paths is refused.
 
     \b
     Examples:
@@ -73,26 +74,32 @@ def screen(
     Exit code: 0 when every image has a final answer, refused ones included; 1 when not, or after
     Ctrl-C; 2 for wrong usage.
     """
-    from pipeline.screen import Order
+    # A service manager stops with SIGTERM what a person stops with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        # All that takes time is in here, imports too: Ctrl-C is answered from the first second.
+        _check(paths, out)
+        from pipeline.screen import Order
 
-    _check(paths, out)
-    order = Order(tuple(paths), out, Priority.parse(priority), limit, program())
-    raise typer.Exit(_exit_code(settings_of(data_dir), order, flower))
+        order = Order(tuple(paths), out, Priority.parse(priority), limit, program())
+        code = _exit_code(settings_of(data_dir, device=device), order, flower)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on where it was.", err=True)
+        code = WRONG
+    raise typer.Exit(code)
 
 
 def _exit_code(settings: "Settings", order: "Order", flower: bool) -> int:
     from pipeline.resume import FolderTaken
 
-    # A service manager stops with SIGTERM what a person stops with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return 0 if _run(settings, order, flower) else WRONG
-    except FolderTaken as error:
-        typer.echo(f"Error: {error}", err=True)
-        return USAGE
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on where it was.", err=True)
-        return WRONG
+    while True:
+        try:
+            return 0 if _run(settings, order, flower) else WRONG
+        except OwnerGone:
+            typer.echo("The stack that this run used has ended; going on with another.", err=True)
+        except FolderTaken as error:
+            typer.echo(f"Error: {error}", err=True)
+            return USAGE
 
 
 def _check(paths: list[str], out: Path) -> None:
@@ -144,7 +151,8 @@ def _table(summary: "Summary") -> "Table":
 
     from pipeline.reports.summary import ordered
 
-    table = Table(title=f"{summary.images:,} images", title_justify="left")
+    noun = "image" if summary.images == 1 else "images"
+    table = Table(title=f"{summary.images:,} {noun}", title_justify="left")
     table.add_column("")
     table.add_column("what")
     table.add_column("images", justify="right")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import DataDir, settings_of
+from pipeline.commands.options import DataDir, DeviceWord, settings_of
 
 
 def up(
@@ -27,6 +27,7 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, help="Port of Flower.  [default: a free one]"),
     ] = None,
+    device: DeviceWord = None,
 ) -> None:
     """Start broker, storage, API, workers, reconciler and Flower; stop with Ctrl-C.
 
@@ -45,5 +46,7 @@ def up(
     """
     from pipeline import embedded
 
-    settings = settings_of(data_dir, port=port, flower_port=flower_port, dicom_port=dicom_port)
+    settings = settings_of(
+        data_dir, port=port, flower_port=flower_port, dicom_port=dicom_port, device=device
+    )
     raise typer.Exit(embedded.up(settings, flower=flower))
