@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Final
 
-from pipeline import metrics
+from pipeline import foreseen, metrics
 from pipeline.context import Context
 from pipeline.dicom import results
 from pipeline.dicom.destination import Destination, parse
@@ -155,6 +155,7 @@ def serve(context: Context) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     metrics.serve(context.settings)
+    foreseen.show()
     Sender(context, stop).run()
 
 

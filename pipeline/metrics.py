@@ -37,6 +37,8 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 OUTCOMES = ("finished", "failed", "given_back")
 SERVERS = ("broker", "database", "storage")
+THEN = ("retried", "given_up")
+SCAN_ENDS = ("finished", "failed")
 
 _DISTRIBUTIONS = {
     d.name: d
@@ -177,13 +179,30 @@ def serve(settings: Settings) -> bool:
     return True
 
 
-def expect(stage: str, labels: Iterable[str] = ()) -> None:
-    """Show the counters of a stage at 0 before anything happens, so that a first event counts."""
+def expect(stage: str, labels: Iterable[str] = (), refusals: Iterable[str] = ()) -> None:
+    """Show the counters of a stage at 0 before anything happens, so that a first event counts.
+
+    `labels` are what its model can say, `refusals` the reason codes that its answers may end in.
+    """
     for outcome in OUTCOMES:
         count("attempts", (stage, outcome), (0,))
     count("repeated", (stage,), (0,))
     for label in labels:
         count("positives", (stage, label), (0,))
+    for code in refusals:
+        count("ended", ("rejected", code), (0,))
+
+
+def expect_scans() -> None:
+    """Show the counters of the reconciler at 0."""
+    for end in SCAN_ENDS:
+        count("scans", (end,), (0,))
+
+
+def expect_problems(kinds: Iterable[str]) -> None:
+    """Show the counters of HTTP problems of these kinds at 0."""
+    for kind in kinds:
+        count("problems", (kind,), (0,))
 
 
 def claimed(stage: str, waits_s: Sequence[float], repeated: int) -> None:
@@ -226,7 +245,8 @@ def problem(kind: str) -> None:
 
 
 def model(stage: str, version: str, runtime: str, operating_point: str) -> None:
-    """This model answers here."""
+    """This model answers here, and has answered nothing yet."""
+    count("answered", (stage,), (0,))
     _MODEL.labels(stage, version, runtime, operating_point).set(1)
 
 

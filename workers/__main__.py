@@ -15,7 +15,7 @@ from celery.signals import setup_logging, worker_process_shutdown, worker_ready
 
 from models.catalogue import find, load_catalogue
 from models.errors import ModelError
-from pipeline import log, metrics, tracing
+from pipeline import foreseen, log, metrics, tracing
 from pipeline.context import Context
 from pipeline.dispatch import queue_of
 from pipeline.flow import PREPARE
@@ -49,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _start(config: Settings, arguments: argparse.Namespace) -> int:
     stages: list[str] = arguments.stage
     metrics.serve(config)
+    foreseen.show()
     if stages == [RECONCILE]:
         from workers.reconcile import run
 
+        metrics.expect_scans()
         run(Context.open(config))
         return 0
     pulse = Pulse(config, "-".join(stages))
@@ -126,7 +128,8 @@ def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:
             operating_point=config.operating_point,
             threads=config.model_threads or None,
         )
-        metrics.expect(spec.name, model.card.answers or model.card.label_names)
+        labels = model.card.answers or model.card.label_names
+        metrics.expect(spec.name, labels, spec.refuses.values())
         metrics.model(spec.name, model.card.model_version, model.runtime, model.operating_point)
         metrics.expected(spec.name, expected_shares(model.card, model.operating_point))
         handlers.append((spec.name, _handler(context, Infer(context, spec, model), pulse)))

@@ -21,7 +21,7 @@ VALUES = 128
 """Most values in one message, so that it stays below PIPE_BUF and is written in one piece."""
 
 WORDS = frozenset(
-    {"", "retried", "given_up", PREPARE, *metrics.OUTCOMES, *metrics.SERVERS}
+    {"", PREPARE, *metrics.OUTCOMES, *metrics.SERVERS, *metrics.THEN}
     | set(map(str, (*State, *ReasonCode, *ErrorKind)))
 )
 """Label values that a child may send: it decodes untrusted bytes and may be anybody's by now."""

@@ -8,13 +8,14 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
-from pipeline import log, tracing
+from pipeline import foreseen, log, tracing
 from pipeline.api.failures import handlers
 from pipeline.api.gauges import Gauges
 from pipeline.api.headers import SecurityHeaders
 from pipeline.api.openapi import describe, operation_id
 from pipeline.api.pages import routes as pages
 from pipeline.api.pages.render import STATIC
+from pipeline.api.problems import Kind
 from pipeline.api.readiness import readiness_of
 from pipeline.api.routes import (
     dicom_web,
@@ -29,6 +30,7 @@ from pipeline.api.routes import (
 from pipeline.api.traced import Traced
 from pipeline.api.uploads import Gate
 from pipeline.context import Context
+from pipeline.metrics import expect_problems
 from pipeline.settings import Settings
 from pipeline.settings import settings as settings_of_process
 
@@ -69,6 +71,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        foreseen.show()
+        expect_problems(kind.slug for kind in Kind)
         tracing.set_up(settings, "api")
         context = Context.open(settings)
         app.state.context = context

@@ -18,7 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import AssociationServer
 
-from pipeline import metrics, studies, tracing
+from pipeline import foreseen, metrics, studies, tracing
 from pipeline.context import Context
 from pipeline.dicom.contexts import supported_contexts
 from pipeline.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -169,6 +169,7 @@ def run(context: Context) -> None:
         signal.signal(number, lambda *_: stop.set())
     _silence_libraries()
     metrics.serve(context.settings)
+    foreseen.show()
     tracing.set_up(context.settings, "dicom-listen")
     listener = Listener(context)
     listener.start()

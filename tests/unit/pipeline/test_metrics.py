@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import Engine
 
-from pipeline import metrics
+from pipeline import flow, foreseen, metrics
 from pipeline.flow import Step
+from pipeline.reasons import ReasonCode
 from pipeline.records import claims, intake, overdue
 from pipeline.records.claims import Outcome
 from pipeline.records.intake import Arrival
@@ -104,6 +105,33 @@ def test_errors_of_the_real_database_are_counted(engine: Engine) -> None:
     with pytest.raises(sqlalchemy.exc.OperationalError):
         overdue.is_congested(engine, 1.0)
     assert failed() == 1
+
+
+def test_a_counter_is_at_0_before_its_first_event() -> None:
+    foreseen.show()
+    metrics.expect("t3", ("hand",), ("no_hand",))
+    metrics.model("t3", "t3-1.0.0+00000000", "onnx", "balanced")
+    metrics.expect_scans()
+    shown = metrics.REGISTRY.get_sample_value
+    ends = {(State.REJECTED, code) for code in ReasonCode} | {(State.DONE, "")}
+    steps = {flow.quarantine(3, error) for error in ("it failed", None)}
+    kept = {(step.state, step.reason_code or "") for step in steps}
+    for state, code in (ends - {(State.REJECTED, code) for _, code in kept}) | kept:
+        assert (
+            shown("xraytriage_images_ended_total", {"state": state, "reason_code": code})
+            is not None
+        )
+    for name, labels in (
+        *(
+            ("server_errors", {"server": "broker", "kind": k, "then": "given_up"})
+            for k in ErrorKind
+        ),
+        ("images_ended", {"state": "rejected", "reason_code": "no_hand"}),
+        ("positives", {"stage": "t3", "label": "hand"}),
+        ("answered_images", {"stage": "t3"}),
+        ("scans", {"end": "failed"}),
+    ):
+        assert shown(f"xraytriage_{name}_total", labels) is not None, (name, labels)
 
 
 def test_what_a_model_said_of_a_chunk() -> None:

@@ -9,10 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from pipeline.api import gauges
+from pipeline.api.app import create_app
+from pipeline.api.problems import Kind
 from pipeline.context import Context
 from pipeline.records import backlog, intake
 from pipeline.records.backlog import Backlog
 from pipeline.records.intake import Arrival
+from pipeline.settings import Settings
 from pipeline.states import Priority
 from pipeline.uid import new_id
 
@@ -65,6 +68,14 @@ def test_a_request_that_fails_is_counted_by_its_problem(client: TestClient) -> N
     before = count()
     client.get("/v1/jobs/nothing")
     assert count() == before + 1
+
+
+def test_every_problem_is_there_before_it_happens(settings: Settings) -> None:
+    with TestClient(create_app(settings)) as client:
+        found = scraped(client)
+    assert {kind.slug for kind in Kind} <= {
+        key[1] for key in found if key[0] == "http_problems_total"
+    }
 
 
 def test_without_its_database_the_rest_is_still_told(client: TestClient, context: Context) -> None:
