@@ -155,7 +155,7 @@ def serve(context: Context) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     metrics.serve(context.settings)
-    foreseen.show()
+    foreseen.anywhere()
     Sender(context, stop).run()
 
 

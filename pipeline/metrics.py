@@ -135,6 +135,12 @@ _EXPECTED = Gauge(
     ("stage", "label"),
     registry=REGISTRY,
 )
+_CARD_SCORES = Gauge(
+    "xraytriage_card_score_quantile",
+    "The score under which this share of the validation images lay, as the card has it",
+    ("stage", "label", "quantile"),
+    registry=REGISTRY,
+)
 _SCANNED = Gauge(
     "xraytriage_scan_finished_timestamp_seconds",
     "When the reconciler last finished a scan, seconds since 1970",
@@ -177,32 +183,6 @@ def serve(settings: Settings) -> bool:
         log.warning("metrics are not served", extra={"why": error.strerror or str(error)})
         return False
     return True
-
-
-def expect(stage: str, labels: Iterable[str] = (), refusals: Iterable[str] = ()) -> None:
-    """Show the counters of a stage at 0 before anything happens, so that a first event counts.
-
-    `labels` are what its model can say, `refusals` the reason codes that its answers may end in.
-    """
-    for outcome in OUTCOMES:
-        count("attempts", (stage, outcome), (0,))
-    count("repeated", (stage,), (0,))
-    for label in labels:
-        count("positives", (stage, label), (0,))
-    for code in refusals:
-        count("ended", ("rejected", code), (0,))
-
-
-def expect_scans() -> None:
-    """Show the counters of the reconciler at 0."""
-    for end in SCAN_ENDS:
-        count("scans", (end,), (0,))
-
-
-def expect_problems(kinds: Iterable[str]) -> None:
-    """Show the counters of HTTP problems of these kinds at 0."""
-    for kind in kinds:
-        count("problems", (kind,), (0,))
 
 
 def claimed(stage: str, waits_s: Sequence[float], repeated: int) -> None:
@@ -250,10 +230,15 @@ def model(stage: str, version: str, runtime: str, operating_point: str) -> None:
     _MODEL.labels(stage, version, runtime, operating_point).set(1)
 
 
-def expected(stage: str, shares: Mapping[str, float]) -> None:
-    """What the card leads to expect: label -> share of images with it."""
+def expected(
+    stage: str, shares: Mapping[str, float], scores: Mapping[str, Mapping[float, float]]
+) -> None:
+    """What the card leads to expect of a label: share of images with it, quantiles of its score."""
     for label, share in shares.items():
         _EXPECTED.labels(stage, label).set(share)
+    for label, quantiles in scores.items():
+        for quantile, score in quantiles.items():
+            _CARD_SCORES.labels(stage, label, f"{quantile:g}").set(score)
 
 
 def forward(stage: str, images: int, seconds: float) -> None:

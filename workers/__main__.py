@@ -49,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _start(config: Settings, arguments: argparse.Namespace) -> int:
     stages: list[str] = arguments.stage
     metrics.serve(config)
-    foreseen.show()
+    foreseen.anywhere()
     if stages == [RECONCILE]:
         from workers.reconcile import run
 
-        metrics.expect_scans()
+        foreseen.scans()
         run(Context.open(config))
         return 0
     pulse = Pulse(config, "-".join(stages))
@@ -92,7 +92,7 @@ def _prepare_app(config: Settings) -> tuple[Celery, Children]:
 
     relay = Relay() if config.metrics_port else None
     if relay is not None:
-        metrics.expect(PREPARE)
+        foreseen.stage(PREPARE)
         relay.listen()
 
     # Everything that holds a connection or a limit is made in the child, after the fork.
@@ -111,7 +111,7 @@ def _prepare_app(config: Settings) -> tuple[Celery, Children]:
 
 def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:
     from models.stage import load
-    from workers.expectation import expected_shares
+    from workers.expectation import expected_scores, expected_shares
     from workers.gpu import GpuMemory
     from workers.infer import Infer
 
@@ -129,9 +129,10 @@ def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:
             threads=config.model_threads or None,
         )
         labels = model.card.answers or model.card.label_names
-        metrics.expect(spec.name, labels, spec.refuses.values())
+        foreseen.stage(spec.name, labels, spec.refuses.values())
         metrics.model(spec.name, model.card.model_version, model.runtime, model.operating_point)
-        metrics.expected(spec.name, expected_shares(model.card, model.operating_point))
+        shares = expected_shares(model.card, model.operating_point)
+        metrics.expected(spec.name, shares, expected_scores(model.card))
         handlers.append((spec.name, _handler(context, Infer(context, spec, model), pulse)))
     return make_worker_app(config, handlers)
 

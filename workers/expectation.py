@@ -1,11 +1,11 @@
-"""How often a label should be met, as the model card has it: what drift is seen against.
+"""How often a label should be met, and how its scores lie: what drift is seen against.
 
-The card keeps no distribution of validation scores. From the share of a label in the training
+From the share of a label in the training
 data, and from sensitivity and specificity at the operating point in use, follows how often an
 equal mix of images would be called positive.
 """
 
-from models.card import Label, ModelCard
+from models.card import QUANTILES, Label, ModelCard
 
 
 def expected_shares(card: ModelCard, operating_point: str) -> dict[str, float]:
@@ -20,6 +20,15 @@ def expected_shares(card: ModelCard, operating_point: str) -> dict[str, float]:
         positive = shares[yes]
         shares[no] = None if positive is None else 1.0 - positive
     return {name: share for name, share in shares.items() if share is not None}
+
+
+def expected_scores(card: ModelCard) -> dict[str, dict[float, float]]:
+    """Label -> quantile -> score on the validation images; labels without them are left out."""
+    return {
+        label.name: dict(zip(QUANTILES, label.score_quantiles, strict=True))
+        for label in card.labels
+        if label.score_quantiles is not None
+    }
 
 
 def _share(card: ModelCard, label: Label, operating_point: str) -> float | None:

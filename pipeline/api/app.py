@@ -30,7 +30,6 @@ from pipeline.api.routes import (
 from pipeline.api.traced import Traced
 from pipeline.api.uploads import Gate
 from pipeline.context import Context
-from pipeline.metrics import expect_problems
 from pipeline.settings import Settings
 from pipeline.settings import settings as settings_of_process
 
@@ -71,8 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        foreseen.show()
-        expect_problems(kind.slug for kind in Kind)
+        foreseen.anywhere()
+        foreseen.problems(kind.slug for kind in Kind)
         tracing.set_up(settings, "api")
         context = Context.open(settings)
         app.state.context = context

@@ -169,7 +169,7 @@ def run(context: Context) -> None:
         signal.signal(number, lambda *_: stop.set())
     _silence_libraries()
     metrics.serve(context.settings)
-    foreseen.show()
+    foreseen.anywhere()
     tracing.set_up(context.settings, "dicom-listen")
     listener = Listener(context)
     listener.start()

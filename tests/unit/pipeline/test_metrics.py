@@ -108,10 +108,10 @@ def test_errors_of_the_real_database_are_counted(engine: Engine) -> None:
 
 
 def test_a_counter_is_at_0_before_its_first_event() -> None:
-    foreseen.show()
-    metrics.expect("t3", ("hand",), ("no_hand",))
+    foreseen.anywhere()
+    foreseen.stage("t3", ("hand",), ("no_hand",))
     metrics.model("t3", "t3-1.0.0+00000000", "onnx", "balanced")
-    metrics.expect_scans()
+    foreseen.scans()
     shown = metrics.REGISTRY.get_sample_value
     ends = {(State.REJECTED, code) for code in ReasonCode} | {(State.DONE, "")}
     steps = {flow.quarantine(3, error) for error in ("it failed", None)}
@@ -135,7 +135,7 @@ def test_a_counter_is_at_0_before_its_first_event() -> None:
 
 
 def test_what_a_model_said_of_a_chunk() -> None:
-    metrics.expect("t1", ("chest", "hand"))
+    foreseen.stage("t1", ("chest", "hand"))
     assert value("positives_total", stage="t1", label="hand") == 0
     answers = [({"chest": 0.97, "hand": 0.03}, ("chest",))] * 3
     metrics.answered("t1", [*answers, ({"chest": 0.2, "hand": 0.8}, ("hand",))])
@@ -145,6 +145,13 @@ def test_what_a_model_said_of_a_chunk() -> None:
     assert value("score_count", stage="t1", label="hand") == 4
     metrics.answered("t2", [])
     assert value("answered_images_total", stage="t2") == 0
+
+
+def test_what_a_card_leads_to_expect() -> None:
+    metrics.expected("t4", {"hand": 0.25}, {"hand": {0.1: 0.02, 0.9: 0.75}})
+    assert value("expected_positive_share", stage="t4", label="hand") == 0.25
+    assert value("card_score_quantile", stage="t4", label="hand", quantile="0.1") == 0.02
+    assert value("card_score_quantile", stage="t4", label="hand", quantile="0.9") == 0.75
 
 
 def test_it_is_served_where_a_port_is_named_and_only_there() -> None:

@@ -7,7 +7,7 @@ import pytest
 from models.card import ModelCard
 from models.catalogue import read_cards
 from tests.stand_in.stages import card
-from workers.expectation import expected_shares
+from workers.expectation import expected_scores, expected_shares
 
 
 def test_a_label_at_its_operating_point() -> None:
@@ -24,6 +24,17 @@ def test_a_yes_no_head_answers_one_of_two() -> None:
 
 def test_what_nobody_measured_is_left_out() -> None:
     assert expected_shares(card("chest", ("abnormal",), "sigmoid"), "balanced") == {}
+
+
+def test_quantiles_of_scores_are_told_where_the_card_has_them() -> None:
+    made = card("chest", ("abnormal", "Mass"), "sigmoid")
+    assert expected_scores(made) == {}
+    deciles = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.9)
+    known = made.labels[1].model_copy(update={"score_quantiles": deciles})
+    made = made.model_copy(update={"labels": (made.labels[0], known)})
+    (quantiles,) = expected_scores(made).values()
+    assert list(expected_scores(made)) == ["Mass"]
+    assert (quantiles[0.1], quantiles[0.5], quantiles[0.9]) == (0.0, 0.05, 0.9)
 
 
 def test_the_shipped_cards_have_figures_for_every_label_to_rely_on() -> None:
