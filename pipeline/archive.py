@@ -64,7 +64,7 @@ def members(
     refused as a whole is refused before any member is unpacked.
 
     Raises Unreadable for the archive as a whole: unreadable_path, corrupt_archive,
-    unsupported_archive, archive_bomb. One member's trouble is a BadMember: encrypted_archive,
+    unsupported_archive, archive_bomb, empty_archive. One member's trouble is a BadMember: encrypted_archive,
     unsafe_member_name, not_a_file, unsupported_archive, too_many_bytes, archive_bomb,
     nested_archive, corrupt_archive, unreadable_path.
     """
@@ -83,9 +83,11 @@ def members(
 
 def _members(stream: BinaryIO, limits: ArchiveLimits) -> Iterator[Member | BadMember]:
     _check_directory(stream, limits)
+    is_empty = True
     for entry in zip_directory.entries(stream):
         if _is_folder(entry):
             continue
+        is_empty = False
         try:
             _check(entry, limits)
             yield Member(entry.name, _unpack(stream, entry))
@@ -97,6 +99,8 @@ def _members(stream: BinaryIO, limits: ArchiveLimits) -> Iterator[Member | BadMe
                 ReasonCode.UNREADABLE_PATH,
                 error.strerror or "the archive cannot be read",
             )
+    if is_empty:
+        raise Unreadable(ReasonCode.EMPTY_ARCHIVE, "the archive holds no file")
 
 
 def _check_directory(stream: BinaryIO, limits: ArchiveLimits) -> None:

@@ -55,6 +55,7 @@ class ReasonCode(StrEnum):
     ENCRYPTED_ARCHIVE = "encrypted_archive", "The archive or its member needs a password."
     CORRUPT_ARCHIVE = "corrupt_archive", "The archive or its member is damaged or cut short."
     ARCHIVE_BOMB = "archive_bomb", "The archive would unpack to far more than it should."
+    EMPTY_ARCHIVE = "empty_archive", "The archive holds no file."
     NESTED_ARCHIVE = "nested_archive", "The archive member is itself an archive."
     UNSUPPORTED_ARCHIVE = "unsupported_archive", "The archive uses a feature that is not read."
 

@@ -22,6 +22,10 @@ ZIP_TAIL_BYTES = 2**16 + 22
 """The longest comment of a zip, and the record before it that counts the members."""
 
 
+_Seen = dict[tuple[int, int], str | None]
+"""Identity of a folder -> the key of the path by which it was walked; None: it is left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One path of the walk: a file, or what cannot be read and why."""
@@ -54,11 +58,11 @@ def walk(roots: Iterable[str], skip: Iterable[str] = ()) -> Iterator[Found]:
     """All files at and below `roots`, without the folders `skip` and what lies in them.
 
     Files that are roots come first, then each folder with its entries ordered by their bytes.
-    Symbolic links are followed; a folder reached a second time, by a loop or on a second way, is
-    passed over.
+    Symbolic links are followed; a folder reached a second time, by a loop or on a second way,
+    comes out as one path with its reason, and what lies in it does not come again.
     """
     roots = list(roots)
-    seen = {identity for folder in skip if (identity := _identity(folder)) is not None}
+    seen: _Seen = {identity: None for folder in skip if (identity := _identity(folder)) is not None}
     # A file that was given by name and lies in a given folder too is one file.
     folders = dict.fromkeys(root for root in roots if os.path.isdir(root))
     files = {Found(root).key: root for root in roots if root not in folders}
@@ -101,7 +105,7 @@ def member_count(path: str) -> int:
     return max(1, int.from_bytes(tail[end + 10 : end + 12], "little")) if end >= 0 else 1
 
 
-def _below(root: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _below(root: str, seen: _Seen) -> Iterator[Found]:
     # A stack of listings instead of recursion: trees may be deeper than Python's stack.
     listings = [_entries(root, seen)]
     while listings:
@@ -115,13 +119,17 @@ def _below(root: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
             listings.pop()
 
 
-def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[Found | str]:
+def _entries(folder: str, seen: _Seen) -> Iterator[Found | str]:
     """What lies in a folder: what was found, and the path of each folder in it."""
     identity = _identity(folder)
+    key = Found(folder).key
     if identity in seen:
+        # A folder given twice, or below another one that was given, is no second way to it.
+        if seen[identity] not in (None, key):
+            yield Found(folder, Unreadable(ReasonCode.NOT_A_FILE, _again(folder)))
         return
     if identity is not None:
-        seen.add(identity)
+        seen[identity] = key
     try:
         with os.scandir(folder) as listing:
             # The kind comes with the listing: no further call for a plain file.
@@ -154,6 +162,12 @@ def _refused(path: str, error: OSError) -> Found:
     if os.path.islink(path):
         words = f"the link leads nowhere: {words}"
     return Found(path, Unreadable(ReasonCode.UNREADABLE_PATH, words))
+
+
+def _again(folder: str) -> str:
+    if os.path.islink(folder):
+        return "the link leads to a folder that was walked already"
+    return "the folder was walked already, by a link that leads to it"
 
 
 def _kind(mode: int) -> str:

@@ -232,7 +232,7 @@ def _all_refused(job_id: str, accepted: list[Accepted], fields: deque[int]) -> P
     ]
     codes = Counter(image.reason_code for image in accepted)
     too_large = set(codes) == {ReasonCode.TOO_MANY_BYTES}
-    detail = f"{errors[0].field}: {errors[0].reason}" if errors else "the zip holds no file"
+    detail = f"{errors[0].field}: {errors[0].reason}"
     if len(errors) > 1:
         detail = f"all {len(errors)} files were refused, the first because: {errors[0].reason}"
     kind = Kind.FILE_TOO_LARGE if too_large else Kind.REFUSED

@@ -150,6 +150,9 @@ def test_every_path_has_one_row_good_or_bad(bench: Bench, tree: Path) -> None:
         archive.writestr("in/6.txt", "text")
         archive.writestr("../7.png", "outside")
     (tree / "broken.zip").write_bytes(b"PK\x03\x04 cut")
+    zipfile.ZipFile(tree / "empty.zip", "w").close()
+    with zipfile.ZipFile(tree / "folders.zip", "w") as archive:
+        archive.mkdir("ward")
     summary = bench.screen(sleep=bench.work)
     assert summary.unfinished == 0
     status = {
@@ -167,6 +170,9 @@ def test_every_path_has_one_row_good_or_bad(bench: Bench, tree: Path) -> None:
         "gone.png": "unreadable_path",
         "pipe.png": "not_a_file",
         "broken.zip": "corrupt_archive",
+        "empty.zip": "empty_archive",
+        "folders.zip": "empty_archive",
+        "loop": "not_a_file",
         "z.zip/in/5.png": "done",
         "z.zip/in/6.txt": "unsupported_format",
         os.path.normpath("z.zip/../7.png"): "unsafe_member_name",

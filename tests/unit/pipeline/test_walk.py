@@ -50,18 +50,31 @@ def test_the_path_is_the_one_that_was_given(
     assert [found.key for found in walk(["./in/"])] == [str(tmp_path / "in/a.png")]
 
 
-def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
+def test_a_loop_of_links_is_walked_once_and_each_link_has_its_row(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "1.png")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "self").symlink_to(".")
-    assert names(tmp_path) == ["a/1.png"]
+    assert names(tmp_path) == ["a/1.png", "a/self", "a/up"]
+    assert refusals(tmp_path) == dict.fromkeys(("a/self", "a/up"), ReasonCode.NOT_A_FILE)
 
 
-def test_a_folder_on_two_ways_is_walked_once(tmp_path: Path) -> None:
+def test_a_folder_on_two_ways_is_walked_once_and_the_second_way_has_its_row(
+    tmp_path: Path,
+) -> None:
     touch(tmp_path / "real" / "1.png")
     (tmp_path / "also").symlink_to(tmp_path / "real")
-    assert names(tmp_path) == ["also/1.png"]
-    assert len(list(walk([str(tmp_path / "real"), str(tmp_path / "also")]))) == 1
+    assert names(tmp_path) == ["also/1.png", "real"]
+    first, second = walk([str(tmp_path / "real"), str(tmp_path / "also")])
+    assert first.refusal is None
+    assert second.path == str(tmp_path / "also")
+    assert second.refusal is not None
+    assert second.refusal.message == "the link leads to a folder that was walked already"
+
+
+def test_a_folder_that_was_given_and_lies_in_another_one_is_no_second_way(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "1.png")
+    for folders in ([tmp_path, tmp_path / "in"], [tmp_path / "in", tmp_path]):
+        assert [found.name for found in walk(map(str, folders))] == [str(tmp_path / "in" / "1.png")]
 
 
 def test_a_linked_file_is_a_path_of_its_own(tmp_path: Path) -> None:

@@ -73,6 +73,15 @@ def test_a_bad_file_does_not_stop_the_others(client: TestClient) -> None:
     assert (job["total"], job["finished"], job["progress"]) == (4, 3, 0.75)
 
 
+def test_a_zip_without_a_file_is_refused_by_name(client: TestClient) -> None:
+    response = client.post("/v1/jobs", files=[("files", ("ward3.zip", zipped()))])
+    body = problem(response, 422, "refused")
+    (error,) = body["errors"]
+    assert (error["field"], error["code"]) == ("files[0]", "empty_archive")
+    assert error["name"] == "ward3.zip"
+    assert body["detail"] == "files[0]: the archive holds no file"
+
+
 def test_a_zip_counts_as_its_members(client: TestClient) -> None:
     archive = zipped(**{"a.png": PNG, "b/c.png": png("other"), "notes.txt": b"text"})
     response = client.post("/v1/jobs", files=[("files", ("ward3.zip", archive))])
