@@ -17,9 +17,15 @@ Answer = TypeVar("Answer")
 @dataclass(slots=True, eq=False)
 class _Request(Generic[Item, Answer]):
     items: Sequence[Item]
+    urgency: int = 0
     future: Future[list[Answer]] = field(default_factory=Future)
     answers: list[Answer] = field(default_factory=list)
     """Of the first items; more come with each batch."""
+
+    @property
+    def left(self) -> int:
+        """How many items have no answer yet."""
+        return len(self.items) - len(self.answers)
 
     def next(self, count: int) -> Sequence[Item]:
         """Up to `count` of the items that have no answer yet."""
@@ -46,9 +52,13 @@ class Batcher(Generic[Item, Answer]):
         """Batches answered so far: as long as this grows, the model is alive."""
         threading.Thread(target=self._serve, name="model", daemon=True).start()
 
-    def submit(self, items: Sequence[Item]) -> Future[list[Answer]]:
-        """Ask for the answers to these items, in their order; an error is that of all of them."""
-        request = _Request[Item, Answer](items)
+    def submit(self, items: Sequence[Item], urgency: int = 0) -> Future[list[Answer]]:
+        """Ask for the answers to these items, in their order; an error is that of all of them.
+
+        A lower `urgency` goes first from the next batch on. The request that has waited longest
+        has a place in every batch, so that it ends, too.
+        """
+        request = _Request[Item, Answer](items, urgency)
         if items:
             self._waiting.put(request)
         else:
@@ -66,35 +76,42 @@ class Batcher(Generic[Item, Answer]):
         if not self._begun:
             self._begun.append(self._waiting.get())
         closes = time.monotonic() + self._window_s
-        while self._left() < self._max_batch:
+        while True:
+            # Where the batch is full already, only what is there: it may be more urgent.
+            rest_s = closes - time.monotonic() if self._left() < self._max_batch else 0.0
             try:
-                more = self._waiting.get(timeout=max(0.0, closes - time.monotonic()))
+                self._begun.append(self._waiting.get(timeout=max(0.0, rest_s)))
             except queue.Empty:
-                break
-            self._begun.append(more)
+                return
 
     def _left(self) -> int:
-        return sum(len(request.items) - len(request.answers) for request in self._begun)
+        return sum(request.left for request in self._begun)
+
+    def _shares(self) -> dict[_Request[Item, Answer], int]:
+        """How many items of each request go into the next batch."""
+        oldest, left = self._begun[0], self._max_batch - 1
+        shares = {oldest: 1}
+        for request in sorted(self._begun, key=lambda request: request.urgency):
+            more = min(left, request.left - shares.get(request, 0))
+            if more:
+                shares[request] = shares.get(request, 0) + more
+                left -= more
+        return shares
 
     def _answer(self) -> None:
         """Predict one batch, and give their answers to the requests that have them all now."""
-        batch: list[Item] = []
-        shares: list[tuple[_Request[Item, Answer], int]] = []
-        for request in self._begun:
-            items = request.next(self._max_batch - len(batch))
-            shares.append((request, len(items)))
-            batch += items
+        shares = self._shares()
+        batch = [item for request, share in shares.items() for item in request.next(share)]
         try:
             answers = iter(self._predicted(batch))
         except Exception as error:  # handed to whoever asked, whatever it is
-            for request, share in shares:
-                if share:
-                    self._begun.remove(request)
-                    request.future.set_exception(error)
+            for request in shares:
+                self._begun.remove(request)
+                request.future.set_exception(error)
             return
-        for request, share in shares:
+        for request, share in shares.items():
             request.answers += islice(answers, share)
-            if len(request.answers) == len(request.items):
+            if not request.left:
                 self._begun.remove(request)
                 request.future.set_result(request.answers)
 

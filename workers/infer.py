@@ -56,7 +56,8 @@ class Infer:
         begun = time.monotonic()
         images = self._load(held)
         present = [image for image in images if not isinstance(image, Failure)]
-        answers = iter(self._wait(self._batcher.submit(present), hold))
+        urgency = min(claim.priority for claim in held)
+        answers = iter(self._wait(self._batcher.submit(present, urgency), hold))
         predictions = [i if isinstance(i, Failure) else _told(next(answers)) for i in images]
         metrics.answered(
             self.stage,

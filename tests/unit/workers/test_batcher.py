@@ -78,6 +78,26 @@ def test_requests_that_wait_share_batches_and_each_gets_its_own_answers() -> Non
     assert [item for batch in model.seen for item in batch] == list(range(9))
 
 
+def test_what_is_urgent_goes_into_the_next_batch_and_the_oldest_keeps_a_place() -> None:
+    model = Doubling()
+    batcher = Batcher(model, max_batch=3, window_s=0.0)
+    bulk = batcher.submit(range(7), urgency=9)
+    late = batcher.submit([10, 11], urgency=9)
+    stat = batcher.submit([20, 21, 22, 23], urgency=0)
+    model.go.set()
+    told = [future.result(DEADLINE_S) for future in (bulk, late, stat)]
+    assert told == [[0, 2, 4, 6, 8, 10, 12], [20, 22], [40, 42, 44, 46]]
+    # The model may have had the first batch in hand before the others came.
+    begun = model.seen.index([0, 1, 2]) + 1 if [0, 1, 2] in model.seen else 0
+    first = 3 * begun
+    assert model.seen[begun : begun + 2] == [[first, 20, 21], [first + 1, 22, 23]]
+    assert [item for batch in model.seen[begun + 2 :] for item in batch] == [
+        *range(first + 2, 7),
+        10,
+        11,
+    ]
+
+
 def test_an_error_in_one_batch_is_that_of_the_whole_request_and_of_no_other() -> None:
     def fail_at_five(items: Sequence[int]) -> list[int]:
         if 5 in items:
