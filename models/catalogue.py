@@ -135,6 +135,21 @@ def validate(stages: tuple[StageSpec, ...], cards: Mapping[str, ModelCard]) -> N
             raise CatalogueError(f"Stage {stage.name!r} refuses {answer!r}, not one of its labels.")
 
 
+def operating_points(wanted: str | None, cards: Mapping[str, ModelCard]) -> dict[str, str | None]:
+    """Stage -> the operating point to ask for there; None is the card's default.
+
+    Stages need not know the same ones: where a card lacks `wanted`, its default holds. Raises
+    CatalogueError where no card has it: then it is misspelled.
+    """
+    known = {name: wanted in card.operating_points for name, card in cards.items()}
+    if wanted is not None and not any(known.values()):
+        choices = sorted({point for card in cards.values() for point in card.operating_points})
+        raise CatalogueError(
+            f"No model card has the operating point {wanted!r}; there are {', '.join(choices)}."
+        )
+    return {name: wanted if has else None for name, has in known.items()}
+
+
 def check_wiring(stages: tuple[StageSpec, ...]) -> None:
     """Check what needs no card: unique names, one root, known parents, no cycle.
 

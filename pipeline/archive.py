@@ -64,9 +64,9 @@ def members(
     refused as a whole is refused before any member is unpacked.
 
     Raises Unreadable for the archive as a whole: unreadable_path, corrupt_archive,
-    unsupported_archive, archive_bomb, empty_archive. One member's trouble is a BadMember: encrypted_archive,
-    unsafe_member_name, not_a_file, unsupported_archive, too_many_bytes, archive_bomb,
-    nested_archive, corrupt_archive, unreadable_path.
+    unsupported_archive, archive_bomb, empty_archive. One member's trouble is a BadMember:
+    encrypted_archive, unsafe_member_name, not_a_file, unsupported_archive, too_many_bytes,
+    archive_bomb, nested_archive, corrupt_archive, unreadable_path.
     """
     limits = limits or ArchiveLimits()
     try:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from tempfile import TemporaryFile
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -17,8 +19,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.artifact import load_cards
-from models.catalogue import load_catalogue, validate
-from models.errors import ModelError
+from models.card import ModelCard
+from models.catalogue import load_catalogue, operating_points, validate
+from models.errors import CatalogueError, ModelError
 from models.spec import StageSpec
 from pipeline import db
 from pipeline.dispatch import BROKER_ERRORS, make_app, queue_of
@@ -34,6 +37,9 @@ OPEN_FILES = 1024
 SKEW_S = 5.0
 """Leases run by the database's clock; only times shown to people suffer from a difference."""
 ANSWER_S = 3.0
+
+OF_TESTS = ("XRAYTRIAGE_TEST_", "XRAYTRIAGE_FUZZ_")
+"""Variables of the test suite, which are no settings."""
 
 NOT_RUNNING = "embedded; starts with the stack"
 
@@ -52,13 +58,16 @@ class Check:
 def checks(settings: Settings) -> Iterator[Check]:
     """All checks, each as soon as it is done. No answer of a server counts as trouble."""
     yield _python()
+    yield _names()
     yield _runtime(settings)
     yield from _binaries(settings)
     yield _folder(settings)
     yield _disk(settings)
     yield _open_files()
-    stages, check = _weights(settings)
+    stages, cards, check = _weights(settings)
     yield check
+    if settings.operating_point is not None:
+        yield _operating_point(settings.operating_point, cards)
     # What is reached by the addresses of a running stack, if one runs here.
     reached = connect(settings) or settings
     yield from _broker(reached, stages)
@@ -76,18 +85,34 @@ def _python() -> Check:
     return _check("python", sys.version_info >= PYTHON, found, f"use Python {wanted} or later")
 
 
+def _names() -> Check:
+    """A misspelled setting would be passed over in silence: the default holds."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = [prefix + name.upper() for name in Settings.model_fields]
+    given = [name for name in os.environ if name.upper().startswith(prefix)]
+    unknown = sorted(
+        name for name in given if name.upper() not in known and not name.startswith(OF_TESTS)
+    )
+    if not unknown:
+        return Check("settings", ok=True, found=f"{len(given)} variables {prefix}…")
+    close = [match for name in unknown for match in get_close_matches(name, known, 1)]
+    mend = "unset what is no setting" + (f"; you may mean {', '.join(close)}" if close else "")
+    return Check("settings", ok=False, found=f"unknown: {', '.join(unknown)}", mend=mend)
+
+
 def _runtime(settings: Settings) -> Check:
     """Something must run the models where they run; CUDA must be there when it is demanded.
 
     Who has a broker elsewhere may have the workers elsewhere: the image of the API has no runtime.
     """
-    has = {name: _version(name) for name in ("onnxruntime", "torch")}
+    has = {name: _version(name) for name in ("onnx", "onnxruntime", "torch")}
     has["CUDA driver"] = "present" if find_library("cuda") else None
     found = ", ".join(f"{name} {number or 'missing'}" for name, number in has.items())
     if settings.device is Device.CUDA:
         ok = bool(has["torch"] and has["CUDA driver"])
-        return _check("model runtime", ok, found, "install torch and the driver, or --device cpu")
-    ok = bool(has["onnxruntime"] or has["torch"])
+        mend = "install torch and the driver, or start with --device cpu"
+        return _check("model runtime", ok, found, mend)
+    ok = bool((has["onnx"] and has["onnxruntime"]) or has["torch"])
     if not ok and settings.broker_url is not None:
         return Check("model runtime", ok=True, found=f"{found}; the workers elsewhere need one")
     return _check("model runtime", ok, found, "pip install 'xraytriage[models]'")
@@ -117,9 +142,15 @@ def _binaries(settings: Settings) -> Iterator[Check]:
 def _folder(settings: Settings) -> Check:
     folder = settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    found = f"{folder} ({'writable' if ok else 'not writable'})"
-    return _check("data folder", ok, found, "choose another with XRAYTRIAGE_DATA_DIR")
+    # Permissions don't tell it of a read-only file system, a quota or a full disk; a file does.
+    try:
+        with TemporaryFile(dir=existing) as file:
+            file.write(b"doctor")
+    except OSError as error:
+        found = f"{folder} (not writable: {error.strerror})"
+        mend = "choose another with XRAYTRIAGE_DATA_DIR"
+        return Check("data folder", ok=False, found=found, mend=mend)
+    return Check("data folder", ok=True, found=f"{folder} (writable)")
 
 
 def _disk(settings: Settings) -> Check:
@@ -136,7 +167,9 @@ def _open_files() -> Check:
     return _check("open files", ok, f"limit {limit}", f"ulimit -n {OPEN_FILES * 4}")
 
 
-def _weights(settings: Settings) -> tuple[tuple[StageSpec, ...], Check]:
+def _weights(
+    settings: Settings,
+) -> tuple[tuple[StageSpec, ...], dict[str, ModelCard], Check]:
     """The catalogue fits together, and every stage's weights are those of its card."""
     try:
         stages = load_catalogue(settings.catalogue)
@@ -144,9 +177,23 @@ def _weights(settings: Settings) -> tuple[tuple[StageSpec, ...], Check]:
         validate(stages, cards)
     except ModelError as error:
         mend = "correct what it names; the shipped weights come back with the repository"
-        return (), Check("weights", ok=False, found=str(error), mend=mend)
+        return (), {}, Check("weights", ok=False, found=str(error), mend=mend)
     found = ", ".join(f"{name} {card.model_version}" for name, card in cards.items())
-    return stages, Check("weights", ok=True, found=found)
+    return stages, cards, Check("weights", ok=True, found=found)
+
+
+def _operating_point(wanted: str, cards: dict[str, ModelCard]) -> Check:
+    try:
+        points = operating_points(wanted, cards)
+    except CatalogueError as error:
+        mend = "correct or unset XRAYTRIAGE_OPERATING_POINT"
+        return Check("operating point", ok=False, found=str(error), mend=mend)
+    used = ", ".join(
+        f"{stage} {point or cards[stage].default_operating_point}"
+        for stage, point in points.items()
+        if cards[stage].operating_points
+    )
+    return Check("operating point", ok=True, found=used)
 
 
 def _broker(settings: Settings, stages: tuple[StageSpec, ...]) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline import addresses
 from pipeline.dicom.destination import parse
 
 
@@ -138,7 +139,8 @@ class Settings(BaseSettings):
     ] = None
     device: Annotated[Device, Field(description="auto, cpu or cuda")] = Device.AUTO
     operating_point: Annotated[
-        str | None, Field(description="sensitive, balanced or specific; unset: the card's")
+        str | None,
+        Field(description="sensitive, balanced or specific; the card's default where it lacks it"),
     ] = None
     model_threads: Annotated[int, Field(description="CPU threads per model; 0: all cores")] = 0
 
@@ -189,6 +191,21 @@ class Settings(BaseSettings):
         if isinstance(value, str) and PLACEHOLDER in value.lower():
             raise ValueError(f"still says {PLACEHOLDER}; put a value of your own in its place")
         return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, text: str | None) -> str | None:
+        return None if text is None else addresses.database(text)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_redis(cls, text: str | None) -> str | None:
+        return None if text is None else addresses.redis(text)
+
+    @field_validator("s3_endpoint", "otlp_endpoint")
+    @classmethod
+    def _is_a_web_server(cls, text: str | None) -> str | None:
+        return None if text is None else addresses.web(text)
 
     @field_validator("dicom_destination")
     @classmethod

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from celery import Celery
 from celery.signals import setup_logging, worker_process_shutdown, worker_ready
 
-from models.catalogue import find, load_catalogue
+from models.catalogue import find, load_catalogue, operating_points, read_cards
 from models.errors import ModelError
 from pipeline import foreseen, log, metrics, tracing
 from pipeline.context import Context
 from pipeline.dispatch import queue_of
 from pipeline.flow import PREPARE
 from pipeline.pulse import Pulse
-from pipeline.settings import Settings, SettingsError, settings
+from pipeline.settings import Device, Settings, SettingsError, settings
 from workers.app import Handler, be_worker, make_worker_app
 from workers.children import Children
 from workers.runner import Work, run_chunk
@@ -40,10 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup_logging.connect(_keep_our_logging)
         for logger in map(logging.getLogger, TALKATIVE):
             logger.setLevel(logging.WARNING)
-        return _start(settings(), arguments)
+        return _start(_given(settings(), arguments), arguments)
     except (ModelError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _given(config: Settings, arguments: argparse.Namespace) -> Settings:
+    """The settings of the environment, with what the command line says in their place."""
+    device: Device | None = arguments.device
+    return config if device is None else config.model_copy(update={"device": device})
 
 
 def _start(config: Settings, arguments: argparse.Namespace) -> int:
@@ -117,6 +123,7 @@ def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:
 
     catalogue = load_catalogue(config.catalogue)
     specs = [find(stage, catalogue) for stage in stages]
+    points = operating_points(config.operating_point, read_cards(catalogue))
     tracing.set_up(config, "-".join(stages))
     context = Context.open(config)
     handlers = []
@@ -125,7 +132,7 @@ def _model_app(config: Settings, stages: Sequence[str], pulse: Pulse) -> Celery:
         model = load(
             spec,
             device=config.device.value,
-            operating_point=config.operating_point,
+            operating_point=points[spec.name],
             threads=config.model_threads or None,
         )
         labels = model.card.answers or model.card.label_names
@@ -158,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("stage", nargs="+", help="prepare, reconcile, or stages of the catalogue")
     parser.add_argument("--concurrency", type=int, help="children (prepare) or chunks in hand")
+    parser.add_argument(
+        "--device", type=Device, choices=list(Device), help="instead of XRAYTRIAGE_DEVICE"
+    )
     parser.add_argument("--suffix", default="", help="makes names unique on one host, as in -2")
     return parser
 

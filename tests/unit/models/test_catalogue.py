@@ -150,3 +150,15 @@ def test_a_multi_label_stage_has_no_children(stages: Stages, cards: dict[str, Mo
     extra = StageSpec("mass", "mass", after="chest", on="Mass")
     with pytest.raises(CatalogueError, match="'chest' cannot answer"):
         catalogue.validate((*stages, extra), cards | {"mass": cards["chest"]})
+
+
+def test_an_operating_point_holds_where_the_card_has_it(cards: dict[str, ModelCard]) -> None:
+    known = {point for card in cards.values() for point in card.operating_points}
+    assert known
+    for point in known:
+        assert catalogue.operating_points(point, cards) == {
+            name: point if point in card.operating_points else None for name, card in cards.items()
+        }
+    assert set(catalogue.operating_points(None, cards).values()) == {None}
+    with pytest.raises(CatalogueError, match=f"'bogus'; there are .*{min(known)}"):
+        catalogue.operating_points("bogus", cards)

@@ -1,10 +1,13 @@
 """Every check that fails says how to mend it; no server runs here."""
 
+import errno
 import resource
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from models.catalogue import read_cards
 from pipeline import db, doctor
 from pipeline.doctor import Check, checks
 from pipeline.embedded.servers import MissingServerError
@@ -30,6 +33,7 @@ def test_before_the_first_start_servers_are_not_missed(tmp_path: Path) -> None:
     answers = found(Settings(data_dir=tmp_path / "state"))
     assert list(answers) == [
         "python",
+        "settings",
         "model runtime",
         "valkey program",
         "seaweedfs program",
@@ -72,6 +76,44 @@ def test_configured_servers_need_no_programs(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert_bad(found(Settings(data_dir=tmp_path / "file" / "state"))["data folder"])
+
+
+def test_a_folder_that_takes_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def read_only(dir: Path) -> IO[bytes]:  # noqa: A002 - as tempfile calls it
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(doctor, "TemporaryFile", read_only)
+    check = found(Settings(data_dir=tmp_path))["data folder"]
+    assert_bad(check)
+    assert "Read-only file system" in check.found
+
+
+def test_a_misspelled_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XRAYTRIAGE_BROKER_ULR", "redis://elsewhere")
+    monkeypatch.setenv("XRAYTRIAGE_DEVICE", "cpu")
+    check = found(Settings(data_dir=tmp_path))["settings"]
+    assert_bad(check)
+    assert check.found == "unknown: XRAYTRIAGE_BROKER_ULR"
+    assert "XRAYTRIAGE_BROKER_URL" in check.mend
+
+
+def test_an_operating_point_holds_where_a_card_has_it(tmp_path: Path) -> None:
+    cards = read_cards()
+    only_chest = next(
+        point
+        for point in cards["chest"].operating_points
+        if point not in cards["gate"].operating_points
+    )
+    check = found(Settings(data_dir=tmp_path, operating_point=only_chest))["operating point"]
+    assert check.ok
+    default = cards["gate"].default_operating_point
+    assert check.found == f"gate {default}, chest {only_chest}"
+
+
+def test_an_operating_point_that_no_card_has(tmp_path: Path) -> None:
+    check = found(Settings(data_dir=tmp_path, operating_point="bogus"))["operating point"]
+    assert_bad(check)
+    assert "'bogus'" in check.found
 
 
 def test_a_disk_below_its_watermark(tmp_path: Path) -> None:
