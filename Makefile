@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "xraytriage needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --upgrade pip || echo "pip stays as it is (offline?)"
 	@echo "Installing the packages (about 5 GB, most of it torch; a few minutes, once) ..."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,embedded,tracing,training,dev]'
 	@touch $@
@@ -70,10 +70,10 @@ fuzz: $(READY) ## Mutated files against the decoder; MUTATIONS=n says how many
 browser: $(READY) ## The pages in a real Chromium (needs Debian's chromium)
 	$(BIN)/python -m pytest tests/browser
 
-clean: ## Remove what was built and run; keeps .venv (make clean-all removes that too)
-	rm -rf build dist demo-out bench-out runs xraytriage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove what was built and run; keeps .venv and xraytriage-data (clean-all removes both)
+	rm -rf build dist demo-out bench-out runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: clean-all
 clean-all: clean
-	rm -rf .venv
+	rm -rf .venv xraytriage-data

@@ -32,16 +32,20 @@ def status(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def _status(context: "Context") -> dict[str, Any]:
+    from pipeline.flow import PREPARE
     from pipeline.records import results
 
     waiting = results.waiting(context.engine)
     with context.engine.connect() as connection:
         counts = results.counts(connection)
+    stages = (PREPARE, *(stage.name for stage in context.stages))
+    queues = {stage: waiting.get(stage, (0, 0.0)) for stage in (*stages, *sorted(waiting))}
     return {
         "parts": [*_servers(context), *_children(context)],
+        "addresses": _addresses(context),
         "stages": {
             stage: {"waiting": count, "oldest_s": round(age_s, 1)}
-            for stage, (count, age_s) in sorted(waiting.items())
+            for stage, (count, age_s) in queues.items()
         },
         "images": {state.value: count for state, count in counts.items()},
         "unsent_messages": results.unsent(context.engine),
@@ -84,6 +88,14 @@ def _children(context: "Context") -> Iterator[dict[str, Any]]:
         yield _part(child.name, child.alive, f"{words}, {address}" if address else words)
 
 
+def _addresses(context: "Context") -> dict[str, str]:
+    """Part -> where a person finds it, of a stack that runs here."""
+    from pipeline.embedded import record
+
+    found = record.read(context.settings.data_dir)
+    return found.addresses if found is not None and found.running else {}
+
+
 def _part(name: str, is_ok: bool, detail: str) -> dict[str, Any]:
     return {"name": name, "ok": is_ok, "detail": detail}
 
@@ -93,11 +105,10 @@ def _print(found: dict[str, Any]) -> None:
         typer.echo(f"{'ok ' if part['ok'] else 'BAD'}  {part['name']:<12} {part['detail']}")
     typer.echo()
     for stage, queue in found["stages"].items():
-        typer.echo(f"{stage:<12} {queue['waiting']:>8,} waiting, oldest {queue['oldest_s']:,.0f} s")
-    if not found["stages"]:
-        typer.echo("No image waits.")
+        oldest = f", oldest {queue['oldest_s']:,.0f} s" if queue["waiting"] else ""
+        typer.echo(f"{stage:<12} {queue['waiting']:>8,} waiting{oldest}")
     typer.echo()
     for state, count in found["images"].items():
-        typer.echo(f"{state:<12} {count:>8,} images")
+        typer.echo(f"{state:<12} {count:>8,} {'image' if count == 1 else 'images'}")
     if found["unsent_messages"]:
         typer.echo(f"{found['unsent_messages']:,} messages still have to be sent to the broker")

@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 PYTHON = (sys.executable, "-P", "-m")
 
 FIRST_START_S = 600.0
-"""A model worker exports its model at its first start, on a busy machine."""
+"""A model worker loads its libraries and its model, on a busy machine."""
 
 
 def api(settings: Settings) -> Part:

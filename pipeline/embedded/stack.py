@@ -183,8 +183,8 @@ class Stack:
             return book.port(name)
         if not is_free(wanted, host):
             raise StackError(
-                f"port {wanted} is taken; choose another with XRAYTRIAGE_{name.upper()}, 0 takes "
-                "a free one"
+                f"port {wanted} is taken; choose another with --{name.replace('_', '-')} or "
+                f"XRAYTRIAGE_{name.upper()}, 0 takes a free one"
             )
         return wanted
 

@@ -119,7 +119,7 @@ def test_storage_that_refuses_ends_the_start(settings: Settings) -> None:
 def test_a_port_that_is_taken_is_named(settings: Settings, weed: object) -> None:
     assert settings.s3_endpoint is not None
     taken = int(settings.s3_endpoint.rpartition(":")[2])
-    with pytest.raises(StackError, match=f"port {taken} is taken.*XRAYTRIAGE_PORT"):
+    with pytest.raises(StackError, match=f"port {taken} is taken.*--port or XRAYTRIAGE_PORT"):
         Stack(settings.model_copy(update={"port": taken})).start()
 
 

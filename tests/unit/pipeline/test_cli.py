@@ -1,6 +1,7 @@
 """The command line: what it says, what it exits with, and that it starts fast."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from pipeline import cli, embedded
 from pipeline import verify as verifying
 from pipeline.commands import requeue, running
 from pipeline.db import engine_of
+from pipeline.embedded import procfs, record
 from pipeline.records import quarantine
 from pipeline.records.intake import open_job
 from pipeline.settings import Settings
@@ -74,6 +76,32 @@ def test_help_needs_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize(("words", "device"), [([], "cuda"), (["--device", "cpu"], "cpu")])
+def test_the_device_of_the_command_line_goes_before_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], device: str
+) -> None:
+    monkeypatch.setenv("XRAYTRIAGE_DEVICE", "cuda")
+    started: list[str] = []
+
+    def up(settings: Settings, **_: object) -> int:
+        started.append(settings.device.value)
+        return 0
+
+    def exit_code(settings: Settings, *_: object) -> int:
+        return up(settings)
+
+    def demo_exit_code(_: object, settings: Settings, *__: object) -> int:
+        return up(settings)
+
+    monkeypatch.setattr(embedded, "up", up)
+    monkeypatch.setattr("pipeline.commands.screen._exit_code", exit_code)
+    monkeypatch.setattr("pipeline.commands.demo._exit_code", demo_exit_code)
+    monkeypatch.chdir(Path(__file__).parents[3])
+    for command in (["up"], ["screen", str(tmp_path)], ["demo"]):
+        assert run(*command, *words).exit_code == 0, command
+    assert started == [device] * 3
 
 
 def test_no_arguments_show_the_help() -> None:
@@ -144,12 +172,27 @@ def test_status_counts_states_and_says_what_does_not_run(job: FinishedJob) -> No
     found = json.loads(shown.output)
     assert shown.exit_code == 1
     assert found["images"] == {"done": 1, "received": 1}
-    assert found["stages"]["prepare"]["waiting"] == 1
+    assert {stage: queue["waiting"] for stage, queue in found["stages"].items()} == {
+        "prepare": 1,
+        "gate": 0,
+        "type": 0,
+        "chest": 0,
+    }
+    assert found["addresses"] == {}
     assert [(part["name"], part["ok"]) for part in found["parts"]] == [
         ("broker", False),
         ("storage", False),
     ]
-    assert "1 waiting" in run("status").output
+    said = run("status").output
+    assert "1 waiting" in said
+    assert "1 image\n" in said
+
+
+def test_status_says_where_a_running_stack_is(job: FinishedJob, tmp_path: Path) -> None:
+    me = record.Process("up", os.getpid(), procfs.started_at(os.getpid()) or 0)
+    addresses = {"api": "http://127.0.0.1:20001"}
+    record.write(tmp_path / "data", record.Record(me, procfs.boot_id(), True, {}, addresses))
+    assert json.loads(run("status", "--json").output)["addresses"] == addresses
 
 
 def test_stages_tell_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
