@@ -134,7 +134,8 @@ def _score(value: float | None) -> str:
 
 
 def _links(runs: list[RunView], heatmap: Callable[[FindingView], str]) -> dict[str, str]:
-    return {f.label: heatmap(f) for run in runs for f in run.findings if f.heatmap is not None}
+    # Under the same words as in `findings`, so that a script finds the picture of a finding.
+    return {said(f): heatmap(f) for run in runs for f in run.findings if f.heatmap is not None}
 
 
 def _json(value: Mapping[str, str | float]) -> str:

@@ -34,8 +34,10 @@ def test_a_chest_image_fills_every_cell(job: FinishedJob) -> None:
 
 
 def test_an_experimental_finding_says_so(job: FinishedJob) -> None:
-    findings = json.loads(row(job, job.chest("a.png"))["findings"])
+    cells = row(job, job.chest("a.png"))
+    findings = json.loads(cells["findings"])
     assert findings == {"Effusion": 0.72, "Hernia (experimental)": 0.6}
+    assert json.loads(cells["heatmaps"]).keys() >= findings.keys()
 
 
 def test_a_finding_under_its_threshold_is_not_positive(job: FinishedJob) -> None:
