@@ -43,12 +43,14 @@ def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         send(client, samples)
         finished = 'xraytriage_attempts_total{stage="chest", outcome="finished"}'
         until(lambda: prometheus.number(finished) > 0, "the first round is scraped")
-        until(lambda: prometheus.number("xraytriage_http_problems_total") > 0, "the problem too")
+        until(
+            lambda: prometheus.number("sum(xraytriage_http_problems_total)") > 0, "the problem too"
+        )
         send(client, samples)
         grown = 'min(increase(xraytriage_attempts_total{outcome="finished"}[5m]))'
         until(lambda: prometheus.number(grown) > 0, "every stage has been seen to work")
         until(
-            lambda: prometheus.number("increase(xraytriage_http_problems_total[5m])") > 0,
+            lambda: prometheus.number("sum(increase(xraytriage_http_problems_total[5m]))") > 0,
             "problems have been seen to grow",
         )
         yield prometheus
