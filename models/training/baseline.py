@@ -21,7 +21,10 @@ from models.training.metrics import auc, auc_with_interval, balanced_accuracy
 from models.training.pixels import pack
 
 PACK_PX = 192
+LAYERS_PX = 224
 STRENGTH = 1e-3
+PENALTY = 5.0
+"""Of the ridge regression, in units of the features' mean square."""
 FEWEST = 10
 MANY = 50
 """Positives in the validation split from which an AUC says something by itself."""
@@ -51,6 +54,60 @@ def linear_probe(records: Sequence[Record], cache: Path) -> dict[str, Any]:
     return found
 
 
+def layered_probe(records: Sequence[Record], cache: Path) -> dict[str, Any]:
+    """Validation AUCs of a ridge regression on inner layers of two teachers, by chest data set.
+
+    A harder peer than :func:`linear_probe`, solved like our own chest head
+    (`models/training/ridge.py`). Only data sets where all labels are known take part.
+    """
+    kept = [r for r in records if r.split in ("train", "val") and r.xray_type == "chest"]
+    truth = targets(kept).chest
+    train = np.array([r.split == "train" for r in kept])
+    whole = ~np.isnan(truth).any(1)
+    names = np.array([r.dataset for r in kept])
+    features = teacher.features(pack(kept, LAYERS_PX, cache), cache, teacher.LAYERS)
+    values = teacher.standardized(features, np.flatnonzero(train))
+    found = {}
+    for name in sorted(set(names.tolist())):
+        fit, look = (whole & (names == name) & rows for rows in (train, ~train))
+        if fit.any() and (truth[fit].min(0) < truth[fit].max(0)).any():
+            score = _ridge(values[fit], truth[fit], values[look])
+            found[f"chest {name}, inner layers"] = _aucs(truth[look], score)
+    return found
+
+
+def _ridge(
+    features: NDArray[np.float32], truth: NDArray[np.float32], asked: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Ridge regression of many labels at once, solved over images: (n, D), (n, L), (m, D)."""
+    scale = features.shape[1]
+    gram = (features @ features.T / scale).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += PENALTY
+    mean = truth.mean(0)
+    weights = np.linalg.solve(gram, truth - mean)
+    return np.asarray(asked @ features.T / scale @ weights + mean, dtype=np.float32)
+
+
+def _aucs(truth: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, Any]:
+    """AUC with its interval of each label with enough positives and negatives, and their mean."""
+    found: dict[str, Any] = {}
+    for column, label in enumerate(CHEST):
+        present = truth[:, column] == 1
+        if min(present.sum(), (~present).sum()) >= FEWEST:
+            found[label] = _with_interval(present, score[:, column])
+    of_findings = [figure["auc"] for label, figure in found.items() if label != CHEST[0]]
+    return {**found, "mean AUC of the findings": rounded(float(np.mean(of_findings)))}
+
+
+def _with_interval(present: NDArray[np.bool_], score: NDArray[np.floating]) -> dict[str, Any]:
+    value, low, high = auc_with_interval(present, score)
+    return {
+        "auc": rounded(value),
+        "auc_ci95": [rounded(low), rounded(high)],
+        "positives": int(present.sum()),
+    }
+
+
 def _softmax(
     values: NDArray[np.float32], truth: NDArray[np.int64], train: NDArray[np.bool_], classes: int
 ) -> float | None:
@@ -75,12 +132,7 @@ def _chest(
         if min(present.sum(), (~present).sum(), (truth[fit, column] == 0).sum()) < FEWEST:
             continue
         score = _score(values, truth[:, column], fit, look)
-        value, low, high = auc_with_interval(present, score)
-        found[label] = {
-            "auc": rounded(value),
-            "auc_ci95": [rounded(low), rounded(high)],
-            "positives": int(present.sum()),
-        }
+        found[label] = _with_interval(present, score)
     return found
 
 

@@ -139,14 +139,25 @@ def pointing(
 
 
 @app.command()
-def baseline(data: Data, out: Out) -> None:
+def baseline(
+    data: Data,
+    out: Out,
+    layers: Annotated[
+        bool, typer.Option(help="Instead: chest findings from inner layers of two teachers.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep packed images and features here.")
+    ] = None,
+) -> None:
     """Logistic regression on the teacher's frozen features: what our networks stand beside.
 
     And what it finds with fewer training images: how much of a gap more data would close.
     """
-    from models.training.baseline import linear_probe
+    from models.training.baseline import layered_probe, linear_probe
 
-    _write(out, "baseline.json", linear_probe(readers.read(data), out / "cache"))
+    records = readers.read(data)
+    probe = layered_probe if layers else linear_probe
+    _write(out, "baseline.json", probe(records, cache or out / "cache"))
 
 
 def _write(out: Path, name: str, found: object) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from models.preprocess import InputSpec
-from models.training import teacher
 from models.training.augment import AugmentConfig
 from models.training.errors import ConfigError
 
@@ -44,7 +43,6 @@ class LossWeights:
     teacher: float = 0.0
     outlier: float = 0.0
     where: float = 0.0
-    opinion: float = 0.0
     smoothing: float = 0.0
 
 
@@ -60,7 +58,6 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: int = 7
     pack_px: int = 192
-    teacher: str = teacher.POOLED
     mean: float = 0.5
     std: float = 0.25
     weight_decay: float = 1e-4
@@ -69,6 +66,8 @@ class TrainConfig:
     validate_every: int = 300
     head_images: int = 0
     head_l2: float = 1e-3
+    head_ridge: float = 0.0
+    head_keep: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -124,8 +123,6 @@ def parse_config(raw: Mapping[str, Any], where: str) -> TrainConfig:
         raise ConfigError(f"{where}: missing {error}") from error
     if config.stage not in STAGES or not set(config.heads) < set(STAGES):
         raise ConfigError(f"{where}: stage and heads must be among {', '.join(STAGES)}")
-    if config.teacher not in teacher.KINDS:
-        raise ConfigError(f"{where}: teacher must be one of {', '.join(teacher.KINDS)}")
     if not config.phases or any(phase.steps < 0 for phase in config.phases):
         raise ConfigError(f"{where}: needs at least one [[phase]], its steps not below 0")
     return config

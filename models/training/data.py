@@ -18,7 +18,6 @@ from models.training.config import TrainConfig
 from models.training.errors import ManifestError
 from models.training.labels import Targets, targets
 from models.training.manifest import Record, of_split
-from models.training.opinion import opinions
 from models.training.pixels import pack
 
 
@@ -26,8 +25,7 @@ from models.training.pixels import pack
 class DataSet:
     """N records with their images (N, P, P) uint8; `teacher` is (N, D) or empty (N, 0).
 
-    `boxes` and `opinion` are None when the loss asks for neither; an opinion is a soft truth of the
-    chest labels, (N, L), NaN where there is none.
+    `boxes` is None when nothing is to be learnt from boxes.
     """
 
     records: list[Record]
@@ -35,7 +33,6 @@ class DataSet:
     targets: Targets
     teacher: NDArray[np.float32]
     boxes: Drawn | None = None
-    opinion: NDArray[np.float32] | None = None
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """The indices of one split."""
@@ -57,13 +54,10 @@ def load(
     truth = targets(kept)
     empty = np.zeros((len(kept), 0), dtype=np.float32)
     data = DataSet(kept, images, truth, empty, _drawn(kept, config, boxes))
-    if not config.loss.teacher and not config.loss.opinion:
+    if not config.loss.teacher:
         return data
-    features = teacher.features(images, cache, config.teacher)
-    taught = teacher.standardized(features, data.rows("train"))
-    if config.loss.opinion:
-        data = replace(data, opinion=opinions(kept, taught, truth.chest))
-    return replace(data, teacher=taught) if config.loss.teacher else data
+    taught = teacher.standardized(teacher.features(images, cache), data.rows("train"))
+    return replace(data, teacher=taught)
 
 
 def _drawn(records: list[Record], config: TrainConfig, boxes: Path | None) -> Drawn | None:

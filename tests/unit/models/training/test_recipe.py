@@ -1,7 +1,6 @@
 """Training: it learns, it resumes to the same result, and it draws what it should."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,19 +61,6 @@ def test_a_run_may_start_from_a_shipped_stage(dataset: DataSet, tmp_path: Path) 
     assert torch.equal(other.trunk.features.conv0.weight, first)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         recipe.start(tiny_config("gate"), dataset, tmp_path)
-
-
-def test_opinions_take_part_in_the_loss_of_the_chest_head(dataset: DataSet) -> None:
-    config = tiny_config("chest", loss={"chest": 1.0, "opinion": 2.0})
-    opinion = np.full(dataset.targets.chest.shape, np.nan, np.float32)
-    opinion[:, 0] = 0.5
-    given = replace(dataset, opinion=opinion)
-    weight = recipe.train_weights(given, config)
-    batch = recipe.draw(given, given.images, weight, config, 0)
-    terms = recipe.losses({"chest": torch.zeros(4, len(CHEST))}, batch, config)
-    assert float(terms["opinion"]) == pytest.approx(2.0 * np.log(2.0), abs=1e-5)
-    silent = recipe.draw(dataset, dataset.images, weight, config, 0)
-    assert silent.opinion.shape == (4, 0)
 
 
 def test_a_few_steps_lower_the_loss(dataset: DataSet, tmp_path: Path) -> None:
