@@ -80,7 +80,7 @@ def _label(
     prevalence /= total
     # Haggstrom 1983: least squares over the variance of the truth is near the logistic slope.
     variance = prevalence * (1.0 - prevalence)
-    slope: Doubles = np.linalg.solve(gram, moment) / variance
+    slope = np.asarray(np.linalg.solve(gram, moment) / variance, dtype=np.float64)
     return slope, float(np.log(prevalence / (1.0 - prevalence)))
 
 
