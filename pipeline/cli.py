@@ -1,5 +1,6 @@
 """The command `xraytriage`: assembles `pipeline.commands` and turns errors into words."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -73,6 +74,8 @@ app.add_typer(models.models, name="models", short_help="Bring your own weights."
 
 def main() -> None:
     """Run the command line; a known trouble becomes one line and exit code 1."""
+    # Until a command has something to stop and a handler of its own.
+    signal.signal(signal.SIGINT, _stop)
     try:
         app()
     except Exception as error:
@@ -81,6 +84,11 @@ def main() -> None:
             raise
         typer.echo(f"Error: {words}", err=True)
         sys.exit(1)
+
+
+def _stop(*_: object) -> None:
+    typer.echo("Stopped.", err=True)
+    sys.exit(1)
 
 
 def _words(error: Exception) -> str | None:

@@ -35,19 +35,25 @@ def begin(out: Path, paths: tuple[str, ...]) -> tuple[Run, bool]:
     The run is on disk before its job is in the database: whatever kills the program in between,
     the next run opens the job under that id. Raises FolderTaken.
     """
-    earlier = _read(out)
-    if earlier is None:
-        _refuse_strangers(out)
-    elif sorted(earlier.paths) != sorted(paths):
-        raise FolderTaken(_of_other_paths(out, earlier))
-    elif not earlier.finished:
+    earlier = check(out, paths)
+    if earlier is not None and not earlier.finished:
         return earlier, False
-    else:
+    if earlier is not None:
         _clear(out)
     run = Run(new_id(), paths)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / FILE, asdict(run))
     return run, True
+
+
+def check(out: Path, paths: tuple[str, ...]) -> Run | None:
+    """The earlier run of these paths in `out`, if any. Raises FolderTaken; changes nothing."""
+    earlier = _read(out)
+    if earlier is None:
+        _refuse_strangers(out)
+    elif sorted(earlier.paths) != sorted(paths):
+        raise FolderTaken(_of_other_paths(out, earlier))
+    return earlier
 
 
 def finish(out: Path, run: Run) -> None:

@@ -47,6 +47,11 @@ class Order:
     """Screen the first so many images of the walk only."""
     program: str = "xraytriage"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The paths, each once, however they were given."""
+        return tuple(sorted({Found(path).key for path in self.paths}))
+
 
 class Interrupted(Exception):  # noqa: N818 - named for what happened
     """The run was stopped; what is there is written, and the same command goes on."""
@@ -68,8 +73,7 @@ def screen(
     Waits for a full disk, a lost storage or a lost database to come back. Raises FolderTaken
     before anything is begun, Interrupted after Ctrl-C, and StorageRefused.
     """
-    paths = tuple(sorted({Found(path).key for path in order.paths}))
-    run, is_new = resume.begin(order.out, paths)
+    run, is_new = resume.begin(order.out, order.keys)
     if is_new or results.job(context.engine, run.job_id) is None:
         intake.open_job(context.engine, "cli", order.priority, run.job_id)
     drive = _Drive(context, order, run, tell, sleep)

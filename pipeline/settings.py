@@ -253,7 +253,8 @@ def settings() -> Settings:
 def in_words(error: ValidationError) -> str:
     """Which variables are wrong, and why."""
     wrong = "; ".join(
-        f"XRAYTRIAGE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+        f"XRAYTRIAGE_{'_'.join(str(part) for part in item['loc']).upper()}: "
+        + item["msg"].removeprefix("Value error, ")
         for item in error.errors(include_input=False, include_url=False)
     )
     return f"the settings are wrong: {wrong}"

@@ -75,7 +75,8 @@ def screen(
     Ctrl-C; 2 for wrong usage.
     """
     # A service manager stops with SIGTERM what a person stops with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         # All that takes time is in here, imports too: Ctrl-C is answered from the first second.
         _check(paths, out)
@@ -90,10 +91,13 @@ def screen(
 
 
 def _exit_code(settings: "Settings", order: "Order", flower: bool) -> int:
+    from pipeline import resume
     from pipeline.resume import FolderTaken
 
     while True:
         try:
+            # The run itself checks it, too; but who is refused need not wait for a stack.
+            resume.check(order.out, order.keys)
             return 0 if _run(settings, order, flower) else WRONG
         except OwnerGone:
             typer.echo("The stack that this run used has ended; going on with another.", err=True)

@@ -104,6 +104,16 @@ def test_the_device_of_the_command_line_goes_before_the_setting(
     assert started == [device] * 3
 
 
+def test_ctrl_c_before_a_command_has_begun_is_exit_code_1() -> None:
+    code = (
+        "import os, signal; from pipeline import cli\n"
+        "cli.app = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "Stopped.\n")
+
+
 def test_no_arguments_show_the_help() -> None:
     assert "To begin:" in run().output
 

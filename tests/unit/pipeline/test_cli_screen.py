@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline import cli, context
+from pipeline import cli, context, resume
 from pipeline import screen as screening
 from pipeline.commands import progress
 from pipeline.commands import screen as command
-from pipeline.commands.running import Reached
+from pipeline.commands.running import OwnerGone, Reached
 from pipeline.pace import Progress
 from pipeline.reports.summary import Summary
 from pipeline.resume import FolderTaken
@@ -111,6 +111,32 @@ def test_a_folder_of_another_run_is_wrong_usage(
     shown, _ = screened(monkeypatch, tmp_path, _raising(FolderTaken("taken")))
     assert shown.exit_code == 2
     assert "Error: taken" in shown.output
+
+
+def test_a_folder_of_other_paths_is_refused_before_any_server_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    resume.begin(tmp_path / "out", ("/elsewhere",))
+    shown, orders = screened(monkeypatch, tmp_path, summary)
+    assert shown.exit_code == 2
+    assert "other paths (/elsewhere)" in shown.output
+    assert orders == []
+
+
+def test_it_goes_on_with_another_stack_when_the_one_it_borrowed_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ends = [OwnerGone()]
+
+    def run() -> Summary:
+        if ends:
+            raise ends.pop()
+        return summary(done=1)
+
+    shown, orders = screened(monkeypatch, tmp_path, run)
+    assert shown.exit_code == 0
+    assert "going on with another" in shown.output
+    assert len(orders) == 2
 
 
 def test_a_link_to_nowhere_is_a_path_of_its_own(

@@ -29,7 +29,8 @@ def test_an_address_that_no_client_understands_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"XRAYTRIAGE_{name}", value)
-    with pytest.raises(SettingsError, match=f"XRAYTRIAGE_{name}: .*write .*://") as caught:
+    words = f"XRAYTRIAGE_{name}: is no address .*write .*://"
+    with pytest.raises(SettingsError, match=words) as caught:
         settings()
     assert "hush" not in str(caught.value)
     settings.cache_clear()
