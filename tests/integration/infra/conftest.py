@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-import sys
+import subprocess
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.embedded.servers import valkey_binary
 from tests.integration.conftest import need
-from tests.integration.infra.containers import ROOT, Image, compose
+from tests.integration.infra.compose import BIN, ROOT, compose
+from tests.integration.infra.containers import Image
+from tests.integration.infra.manifests import Document, built
 
-BIN = Path(sys.executable).parent
 SECRETS = {
     "BROKER_PASSWORD": "1f0b7d2a9c",
     "POSTGRES_PASSWORD": "7c55e0aa41",
@@ -54,6 +55,25 @@ def config(docker_compose: Path) -> Config:
         return found
 
     return read
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def documents(request: pytest.FixtureRequest) -> list[Document]:
+    """The manifests of each overlay."""
+    return built(request.param)
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Skip where this process may not make hosts and containers; on CI that is a failure."""
+    into = ("--net", "--mount", "--pid", "--uts", "--fork", "true")
+    tried = subprocess.run(["unshare", *into], capture_output=True, text=True)
+    if tried.returncode == 0 and os.geteuid() == 0:
+        return
+    why = f"no namespaces can be made: {tried.stderr.strip() or 'this needs root'}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @pytest.fixture(scope="session")

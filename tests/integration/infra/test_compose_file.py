@@ -1,6 +1,8 @@
 """docker-compose.yml as Docker Compose reads it: complete, confined, and true to the code."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +14,11 @@ from pydantic import ValidationError
 from models.catalogue import STAGES
 from pipeline.flow import PREPARE
 from pipeline.settings import PLACEHOLDER, Settings
+from tests.integration.infra.compose import ROOT, compose
 from tests.integration.infra.conftest import SECRETS, Config
-from tests.integration.infra.containers import ROOT, compose
 
-ONE_SHOT = {"migrate", "storage-folder"}
+ONE_SHOT = {"secrets", "migrate", "storage-folder"}
+NOT_OURS = {name for name in SECRETS if "USER" not in name}
 MODEL_POOLS = {f"worker-{stage.name}" for stage in STAGES}
 EVERYTHING = ("--profile", "*")
 GPU = ("--file", "docker-compose.yml", "--file", "infra/compose.gpu.yml")
@@ -42,8 +45,12 @@ def ours(services: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, A
 
 def settings_in(service: dict[str, Any]) -> dict[str, str]:
     prefix = "XRAYTRIAGE_"
-    variables: dict[str, str] = service.get("environment") or {}
-    return {k.removeprefix(prefix).lower(): v for k, v in variables.items() if k.startswith(prefix)}
+    variables: dict[str, str | None] = service.get("environment") or {}
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in variables.items()
+        if name.startswith(prefix) and value is not None
+    }
 
 
 def test_the_services_of_the_design_are_there(services: dict[str, Any]) -> None:
@@ -64,8 +71,10 @@ def test_what_not_everybody_wants_runs_only_where_it_is_asked_for(config: Config
 
 
 def test_every_setting_named_exists(services: dict[str, Any]) -> None:
+    prefix = "XRAYTRIAGE_"
     for name, service in ours(services):
-        assert settings_in(service).keys() <= Settings.model_fields.keys(), name
+        named = {n.removeprefix(prefix).lower() for n in service["environment"] if prefix in n}
+        assert named <= Settings.model_fields.keys(), name
 
 
 def test_the_settings_of_each_service_are_valid(services: dict[str, Any]) -> None:
@@ -90,30 +99,57 @@ def test_what_is_missing_is_named(docker_compose: Path) -> None:
 
 
 def test_the_example_names_every_variable() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    wanted = set(re.findall(r"\$\{([A-Z0-9_]+)", text))
+    text = "".join((ROOT / file).read_text() for file in GPU[1::2])
+    wanted = set(re.findall(r"\$\{([A-Z0-9_]+)|^ +(XRAYTRIAGE_[A-Z0-9_]+):$", text, re.MULTILINE))
+    wanted = {given or passed_on for given, passed_on in wanted}
     example = (ROOT / ".env.example").read_text()
     assert wanted == set(re.findall(r"^#?([A-Z0-9_]+)=", example, re.MULTILINE))
 
 
-def test_no_service_of_ours_starts_with_the_example(config: Config) -> None:
-    example = dict(
-        line.split("=", 1)
-        for line in (ROOT / ".env.example").read_text().splitlines()
-        if "=" in line and not line.startswith("#")
+def example() -> dict[str, str]:
+    """What .env.example sets."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def secrets_say(config: Config, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What the command of the service that looks at the secrets says."""
+    service = config(*EVERYTHING, **variables)["services"]["secrets"]
+    assert service["command"][0] == "python"
+    return subprocess.run(
+        [sys.executable, *service["command"][1:]],
+        cwd=ROOT,
+        env=service["environment"],
+        capture_output=True,
+        text=True,
     )
-    assert {value for name, value in example.items() if "USER" not in name} == {PLACEHOLDER}
-    for name, service in ours(config(**example)["services"]):
-        with pytest.raises(ValidationError, match=PLACEHOLDER):
-            Settings.model_validate(settings_in(service))
-        assert PLACEHOLDER in " ".join(service["environment"].values()), name
 
 
-def test_each_single_placeholder_is_refused(config: Config) -> None:
-    for secret in ("BROKER_PASSWORD", "POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
-        migrate = config(**{secret: PLACEHOLDER})["services"]["migrate"]
-        with pytest.raises(ValidationError, match=PLACEHOLDER):
-            Settings.model_validate(settings_in(migrate))
+def test_each_single_placeholder_is_refused_by_its_name(config: Config) -> None:
+    wanted = {name for name, value in example().items() if value == PLACEHOLDER}
+    assert wanted == NOT_OURS
+    for name in wanted:
+        said = secrets_say(config, **{name: PLACEHOLDER.upper()})
+        assert said.returncode == 1, name
+        assert [other for other in wanted if other in said.stderr] == [name]
+    assert secrets_say(config).returncode == 0
+
+
+def test_nothing_at_all_starts_before_the_secrets_were_looked_at(services: dict[str, Any]) -> None:
+    def waits(name: str) -> bool:
+        needs = services[name].get("depends_on", {})
+        looked_at = needs.get("secrets", {}).get("condition") == "service_completed_successfully"
+        return looked_at or any(waits(needed) for needed in needs)
+
+    assert [name for name in services if not waits(name)] == ["secrets"]
+
+
+def test_none_of_our_services_takes_a_placeholder_either(config: Config) -> None:
+    for name, service in ours(config(**example())["services"]):
+        if name not in {"secrets", "flower"}:
+            with pytest.raises(ValidationError, match=PLACEHOLDER):
+                Settings.model_validate(settings_in(service))
+        assert PLACEHOLDER in " ".join(filter(None, service["environment"].values())), name
 
 
 def test_the_servers_take_the_secrets_of_the_clients(services: dict[str, Any]) -> None:
@@ -165,10 +201,46 @@ def test_what_works_on_untrusted_bytes_reaches_nobody_outside(config: Config) ->
 
 def test_what_depends_waits_for_what_it_needs(services: dict[str, Any]) -> None:
     for name, service in ours(services):
-        needs = service["depends_on"]
-        assert needs["database"]["condition"] == "service_healthy", name
-        if name != "migrate":
+        needs = service.get("depends_on", {})
+        if name != "secrets":
+            assert needs["database"]["condition"] == "service_healthy", name
+        if name not in {"secrets", "migrate"}:
             assert needs["migrate"]["condition"] == "service_completed_successfully", name
+
+
+def test_a_worker_keeps_its_name_when_its_container_is_replaced(services: dict[str, Any]) -> None:
+    for name in (*MODEL_POOLS, "worker-prepare"):
+        assert services[name]["hostname"] == name
+
+
+def test_a_probe_has_the_time_that_a_start_of_python_takes_on_a_busy_host(
+    services: dict[str, Any],
+) -> None:
+    probes = [s["healthcheck"] for s in services.values() if "probe" in str(s.get("healthcheck"))]
+    assert len(probes) >= 9
+    assert {probe["timeout"] for probe in probes} == {"30s"}
+
+
+def test_uploads_are_refused_before_the_storage_stops_writing(services: dict[str, Any]) -> None:
+    (option,) = (w for w in services["storage"]["command"] if w.startswith("-volume.minFreeSpace="))
+    stops_at = int(option.partition("=")[2].removesuffix("GiB")) * 1024 * MIB
+    for name, service in ours(services):
+        if any(volume["target"] == "/spool" for volume in service.get("volumes", [])):
+            settings = Settings.model_validate(settings_in(service))
+            assert str(settings.data_dir) == service["environment"]["TMPDIR"] == "/spool", name
+            assert settings.disk_watermark_bytes > stops_at, name
+
+
+def test_what_env_sets_reaches_every_service_that_works_on_images(config: Config) -> None:
+    given = {
+        "XRAYTRIAGE_CHUNK_SIZE": "7",
+        "XRAYTRIAGE_CATALOGUE": "/site/site.toml",
+        "XRAYTRIAGE_IDENTIFIERS": "drop",
+        "XRAYTRIAGE_OTLP_ENDPOINT": "http://collector:4318",
+    }
+    for name, service in ours(config(*EVERYTHING, **DICOM, **given)["services"]):
+        if name not in {"secrets", "flower"}:
+            assert service["environment"].items() >= given.items(), name
 
 
 def test_what_is_mounted_from_here_is_there(services: dict[str, Any]) -> None:
@@ -185,13 +257,30 @@ def test_a_worker_has_longer_to_finish_than_its_drain(services: dict[str, Any]) 
         assert Settings().drain_s < 60
 
 
-def test_the_three_model_pools_get_a_gpu_and_nobody_else(config: Config) -> None:
-    for name, service in config(*GPU)["services"].items():
-        reserved = service["deploy"]["resources"].get("reservations", {}).get("devices", [])
-        assert bool(reserved) == (name in MODEL_POOLS), name
-        if name in MODEL_POOLS:
-            assert settings_in(service)["device"] == "cuda"
-            assert service["image"].endswith("-cuda")
-            assert service["build"]["args"]["RUNTIME"] in project()["optional-dependencies"]
-            # The rest is as without a GPU.
-            assert "broker_url" in settings_in(service)
+def gpus(services: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """Service -> the GPUs that it is given."""
+    return {
+        name: [gpu for device in reserved for gpu in device["device_ids"]]
+        for name, service in services.items()
+        if (reserved := service["deploy"]["resources"].get("reservations", {}).get("devices"))
+    }
+
+
+def test_each_model_pool_gets_the_gpu_that_is_named_for_it(config: Config) -> None:
+    named = {"GATE_GPU": "1", "TYPE_GPU": "2", "CHEST_GPU": "GPU-8f6b"}
+    assert gpus(config(*GPU, **named)["services"]) == {
+        "worker-gate": ["1"],
+        "worker-type": ["2"],
+        "worker-chest": ["GPU-8f6b"],
+    }
+    assert gpus(config(*GPU)["services"]) == {name: ["0"] for name in MODEL_POOLS}
+
+
+def test_a_model_pool_on_a_gpu_differs_in_nothing_else(config: Config) -> None:
+    found = config(*GPU)["services"]
+    for name in MODEL_POOLS:
+        service = found[name]
+        assert settings_in(service)["device"] == "cuda"
+        assert service["image"].endswith("-cuda")
+        assert service["build"]["args"]["RUNTIME"] in project()["optional-dependencies"]
+        assert "broker_url" in settings_in(service)
