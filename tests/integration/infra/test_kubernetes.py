@@ -4,90 +4,29 @@ Nothing is applied: no cluster is to be had where this is tested.
 """
 
 import json
-import os
-import shutil
-import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
-from importlib import import_module
-from typing import Any
-
-import pytest
-import yaml
 
 from models.catalogue import STAGES
 from pipeline.dispatch import line_of
 from pipeline.flow import PREPARE
 from pipeline.settings import Settings
 from pipeline.states import Priority
-from tests.integration.infra.conftest import BIN, Config
-from tests.integration.infra.containers import ROOT
+from tests.integration.infra.compose import ROOT
+from tests.integration.infra.conftest import Config
+from tests.integration.infra.manifests import (
+    CUSTOM,
+    Document,
+    built,
+    containers,
+    main,
+    matches,
+    need,
+    of_kind,
+    pods,
+    variables,
+)
 
-FOLDER = ROOT / "infra/kubernetes"
 NAMES = [PREPARE, *(stage.name for stage in STAGES)]
-OVERLAYS = ["cpu", "gpu"]
-CUSTOM = {
-    "keda.sh/v1alpha1": "cloudcoil.models.keda.v1alpha1",
-    "monitoring.coreos.com/v1": "cloudcoil.models.prometheus_operator.v1",
-}
-Document = dict[str, Any]
-
-
-def need(name: str) -> Any:
-    """A module of the extra `dev`; on CI it is not to be missed."""
-    if os.environ.get("CI") == "true":
-        return import_module(name)
-    return pytest.importorskip(name)
-
-
-@pytest.fixture(scope="module")
-def build() -> Callable[[str], list[Document]]:
-    """Documents of a folder, as `kubectl kustomize` builds them."""
-    kubectl = shutil.which("kubectl", path=f"{BIN}{os.pathsep}{os.environ['PATH']}")
-    if kubectl is None and os.environ.get("CI") != "true":
-        pytest.skip("kubectl is not installed")
-    built: dict[str, list[Document]] = {}
-
-    def documents(overlay: str) -> list[Document]:
-        if overlay not in built:
-            said = subprocess.run(
-                [str(kubectl), "kustomize", str(FOLDER / "overlays" / overlay)],
-                capture_output=True,
-                text=True,
-            )
-            assert said.returncode == 0, said.stderr
-            built[overlay] = list(yaml.safe_load_all(said.stdout))
-        return built[overlay]
-
-    return documents
-
-
-@pytest.fixture(params=OVERLAYS)
-def documents(
-    request: pytest.FixtureRequest, build: Callable[[str], list[Document]]
-) -> list[Document]:
-    return build(request.param)
-
-
-def of_kind(documents: list[Document], *kinds: str) -> dict[str, Document]:
-    return {d["metadata"]["name"]: d for d in documents if d["kind"] in kinds}
-
-
-def pods(documents: list[Document]) -> dict[str, Document]:
-    """Name -> pod template of whatever runs."""
-    found = of_kind(documents, "Deployment", "Job")
-    return {name: document["spec"]["template"] for name, document in found.items()}
-
-
-def containers(documents: list[Document]) -> Iterator[tuple[str, Document]]:
-    for name, pod in pods(documents).items():
-        for container in (*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]):
-            yield name, container
-
-
-def main(documents: list[Document], name: str) -> Document:
-    container: Document = pods(documents)[name]["spec"]["containers"][0]
-    return container
 
 
 def test_every_built_in_kind_fits_the_published_schema(documents: list[Document]) -> None:
@@ -110,20 +49,6 @@ def test_every_custom_kind_fits_its_definition(documents: list[Document]) -> Non
         "TriggerAuthentication",
         "ServiceMonitor",
     }
-
-
-def test_the_alerts_become_a_rule_for_the_operator() -> None:
-    """As docs/operations.md makes it."""
-    rules = yaml.safe_load((ROOT / "infra/prometheus/alerts.yml").read_text())
-    kind = need(CUSTOM["monitoring.coreos.com/v1"]).PrometheusRule
-    document = {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PrometheusRule",
-        "metadata": {"name": "xraytriage", "namespace": "xraytriage"},
-        "spec": rules,
-    }
-    read = kind.model_validate(document)
-    assert json.loads(read.model_dump_json(by_alias=True, exclude_unset=True)) == document
 
 
 def test_every_stage_has_a_pool_for_its_queue(documents: list[Document]) -> None:
@@ -150,13 +75,15 @@ def test_each_pool_follows_all_lines_of_its_stage(documents: list[Document]) -> 
         lists = {trigger["metadata"]["listName"] for trigger in spec["triggers"]}
         assert lists == {line_of(name, priority) for priority in Priority}
         assert all(t["authenticationRef"] == {"name": "broker"} for t in spec["triggers"])
+        # A queue that can't be read must not leave a pool at zero.
+        assert spec["fallback"]["replicas"] >= 1
     for name in ("api", *NAMES):  # whoever is scaled by somebody else must not say how many
         assert "replicas" not in of_kind(documents, "Deployment")[name]["spec"]
 
 
-def test_gpu_pools_go_to_zero_and_cpu_pools_do_not(build: Callable[[str], list[Document]]) -> None:
+def test_gpu_pools_go_to_zero_and_cpu_pools_do_not() -> None:
     for overlay, least, gpus in (("gpu", 0, 1), ("cpu", 1, None)):
-        documents = build(overlay)
+        documents = built(overlay)
         for stage in STAGES:
             scaled = of_kind(documents, "ScaledObject")[stage.name]["spec"]
             assert scaled["minReplicaCount"] == least
@@ -167,10 +94,6 @@ def test_gpu_pools_go_to_zero_and_cpu_pools_do_not(build: Callable[[str], list[D
             )
             assert container["image"].endswith("-cuda") == (overlay == "gpu")
         assert of_kind(documents, "ScaledObject")[PREPARE]["spec"]["minReplicaCount"] == 1
-
-
-def variables(container: Document) -> dict[str, Any]:
-    return {v["name"]: v.get("value", v.get("valueFrom")) for v in container.get("env", [])}
 
 
 def test_every_setting_named_exists(documents: list[Document]) -> None:
@@ -198,6 +121,17 @@ def test_secrets_come_by_reference_only(documents: list[Document]) -> None:
     told = (ROOT / "docs/operations.md").read_text()
     for _, key in referred:
         assert f"--from-literal={key}=" in told, "the runbook says how each is made"
+
+
+def test_uploads_wait_where_the_watermark_sees_how_much_is_free(documents: list[Document]) -> None:
+    where = variables(main(documents, "api"))
+    (spool,) = (v for v in pods(documents)["api"]["spec"]["volumes"] if v["name"] == "spool")
+    (mount,) = (m for m in main(documents, "api")["volumeMounts"] if m["name"] == "spool")
+    assert where["XRAYTRIAGE_DATA_DIR"] == where["TMPDIR"] == mount["mountPath"]
+    # An emptyDir shows the free space of its node, whatever its limit is.
+    asked = spool["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
+    size = int(asked.removesuffix("Gi")) * 2**30
+    assert 2 * int(where["XRAYTRIAGE_DISK_WATERMARK_BYTES"]) < size, "the alert would never end"
 
 
 def test_every_image_is_pinned_to_this_version(documents: list[Document]) -> None:
@@ -252,42 +186,3 @@ def test_no_pod_of_a_new_version_runs_on_old_tables(documents: list[Document]) -
     for name in ("api", "reconcile", *NAMES):
         (first,) = pods(documents)[name]["spec"]["initContainers"]
         assert first["command"] == ["xraytriage", "migrate", "--check"], name
-
-
-def matches(labels: dict[str, str], pod: Document) -> bool:
-    return labels.items() <= pod["metadata"]["labels"].items()
-
-
-def test_nobody_reaches_anybody_unless_it_is_said(documents: list[Document]) -> None:
-    policies = of_kind(documents, "NetworkPolicy")
-    nothing = policies["nothing"]["spec"]
-    assert nothing["podSelector"] == {}
-    assert set(nothing["policyTypes"]) == {"Ingress", "Egress"}
-    servers = policies["servers"]["spec"]["podSelector"]["matchLabels"]
-    for name, pod in pods(documents).items():
-        assert matches(servers, pod) == (name != "flower"), name
-
-
-def test_prometheus_finds_each_service_under_the_name_that_the_alerts_know(
-    documents: list[Document],
-) -> None:
-    services = of_kind(documents, "Service")
-    scraped = set()
-    for monitor in of_kind(documents, "ServiceMonitor").values():
-        wanted = monitor["spec"]["selector"]["matchLabels"]
-        (endpoint,) = monitor["spec"]["endpoints"]
-        for name, service in services.items():
-            if wanted.items() <= service["metadata"].get("labels", {}).items():
-                scraped.add(name)
-                (port,) = service["spec"]["ports"]
-                assert port["name"] == endpoint["port"]
-                behind = [
-                    p for p in pods(documents).values() if matches(service["spec"]["selector"], p)
-                ]
-                assert behind
-                for pod in behind:
-                    ports = pod["spec"]["containers"][0]["ports"]
-                    assert port["targetPort"] in {p["name"] for p in ports}
-    prometheus = yaml.safe_load((ROOT / "infra/prometheus/prometheus.yml").read_text())
-    assert {"xraytriage-api", "xraytriage-worker", "xraytriage-reconcile"} <= scraped
-    assert scraped <= {job["job_name"] for job in prometheus["scrape_configs"]}
