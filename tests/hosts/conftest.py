@@ -1,31 +1,16 @@
 """Three hosts: one with the servers, the API and the reconciler, two with workers."""
 
-import os
-import subprocess
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from tests.hosts.crew import Crew
-from tests.integration.infra.conftest import Config, config, docker_compose, images
+from tests.integration.infra.conftest import Config, config, docker_compose, images, namespaces
 from tests.integration.infra.containers import Image
 
-__all__ = ["config", "docker_compose", "images"]
+__all__ = ["config", "docker_compose", "images", "namespaces"]
 CREW = pytest.StashKey[Crew]()
-
-
-@pytest.fixture(scope="session")
-def namespaces() -> None:
-    """Skip where this process may not make hosts; as root on CI that is a failure."""
-    into = ("--net", "--mount", "--pid", "--uts", "--fork", "true")
-    tried = subprocess.run(["unshare", *into], capture_output=True, text=True)
-    if tried.returncode == 0 and os.geteuid() == 0:
-        return
-    why = f"no namespaces can be made: {tried.stderr.strip() or 'this needs root'}"
-    if os.environ.get("CI") == "true" and os.geteuid() == 0:
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 @pytest.fixture(scope="module")

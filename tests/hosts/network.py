@@ -40,7 +40,8 @@ class Hosts(Containers):
         for host, names in hosts.items():
             volumes = [v for name in names for v in services[name].get("volumes", ())]
             sleeps = {"image": "host:none", "user": USER, "command": ["sleep", "infinity"]}
-            config[host] = {**sleeps, "volumes": volumes, "tmpfs": ["/tmp:mode=1777"]}
+            place = {"hostname": host, "volumes": volumes, "tmpfs": ["/tmp:mode=1777"]}
+            config[host] = {**sleeps, **place}
         super().__init__({"services": config}, {**images, "host": everything}, folder)
         self.programs: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self._muted: list[tuple[str, str]] = []

@@ -1,7 +1,8 @@
 """A few of Docker's promises, kept by the kernel alone, so that compose's commands run as written.
 
 No Docker engine runs where this is tested. So each service gets what its container would have: a
-network namespace on a bridge of its own, the names of the others in /etc/hosts, a root file system
+network namespace on a bridge of its own, the names of the others (in /etc/hosts, and by DNS those
+that run), a host name that changes with each container unless compose sets one, a root file system
 that it can't write to (but for its volumes and tmpfs), the user, the environment and no capability
 but those that compose names. What is missing: the images themselves (this machine's programs are
 there instead), limits of memory and CPU, and that `internal` networks reach nobody outside: here
@@ -15,14 +16,15 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.servers import wait_until
+from tests.faults.servers import PATIENCE, wait_until
+from tests.integration.infra.compose import ROOT, seconds, words
+from tests.integration.infra.name_server import NameServer
 
-ROOT = Path(__file__).parents[3]
 PROGRAMS = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
 """What the stand-ins of the images are made of."""
 RETRY_S = 120.0
@@ -61,10 +63,12 @@ class Containers:
         _run("ip", "-n", self._tag, "link", "add", "br0", "type", "bridge")
         _run("ip", "-n", self._tag, "link", "set", "br0", "up")
         self._plug(None, f"{self._net}.1")
+        self._names = NameServer(f"{self._net}.1", self._running)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End whatever runs and take the network away."""
+        self._names.close()
         for process in self.processes.values():
             process.kill()
             process.wait()
@@ -78,14 +82,24 @@ class Containers:
         return self._addresses[service]
 
     def up(self, *services: str) -> None:
-        """Start these and what they depend on, each when the conditions of compose are met."""
+        """Start these and what they depend on, each when the conditions of compose are met.
+
+        What has ended is started again, as compose does it.
+        """
+        self._up(services, set())
+
+    def _up(self, services: Iterable[str], met: set[str]) -> None:
         for name in services:
-            if name in self.processes:
+            if name in met:
                 continue
+            met.add(name)
             for needed, how in self.services[name].get("depends_on", {}).items():
-                self.up(needed)
+                self._up([needed], met)
                 self._await(needed, how["condition"])
-            self._start(name)
+            if name not in self.processes:
+                self._start(name)
+            elif self.processes[name].poll() is not None:
+                self._enter(name)
 
     def restart(self, service: str) -> None:
         """Start a stopped service again, in the same network and on the same volumes."""
@@ -98,17 +112,24 @@ class Containers:
     def is_healthy(self, service: str) -> bool:
         """Run the health check as compose has it, inside the container."""
         test: list[str] = self.services[service]["healthcheck"]["test"]
-        return self.execute(service, _words(test)) == 0
+        return self.execute(service, words(test)) == 0
 
     def execute(self, service: str, command: Sequence[str]) -> int:
         """Run a command beside the service, as its user; returns the exit code."""
-        pid = self._first_process(service)
-        if pid is None:
+        if self._first_process(service) is None:
             return 1
-        inside = ["nsenter", f"--target={pid}", "--net", "--mount", "--pid", "--root", "--wd"]
-        return subprocess.run(
-            [*inside, *self._as_user(service), *command], capture_output=True, timeout=60
-        ).returncode
+        beside = [*self.beside(service), *command]
+        return subprocess.run(beside, capture_output=True, timeout=60 * PATIENCE).returncode
+
+    def beside(self, service: str) -> list[str]:
+        """The words before a command that runs beside a service, as its user."""
+        target = f"--target={self._first_process(service)}"
+        inside = ["nsenter", target, "--net", "--mount", "--pid", "--root", "--wd"]
+        return [*inside, *self._as_user(service)]
+
+    def anew(self, service: str, command: Sequence[str]) -> list[str]:
+        """The words that run a command in a new container of a service, on its volumes."""
+        return self._container(f"{service}.run", service, command)
 
     def stop(self, service: str) -> int:
         """SIGTERM as `docker compose stop` sends it; returns the exit code."""
@@ -116,7 +137,7 @@ class Containers:
         pid = self._first_process(service)
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-        return process.wait(_seconds(self.services[service].get("stop_grace_period", "10s")))
+        return process.wait(seconds(self.services[service].get("stop_grace_period", "10s")))
 
     def _await(self, name: str, condition: str) -> None:
         if condition == "service_completed_successfully":
@@ -136,32 +157,35 @@ class Containers:
         _run("ip", "-n", self._space(name), "link", "set", "lo", "up")
         if self.services[name].get("network_mode") != "none":
             self._plug(name, self._addresses[name])
-        (self._folder / f"{name}.fs").mkdir()
         self._enter(name)
 
     def _enter(self, name: str) -> None:
-        script = self._folder / f"{name}.sh"
-        script.write_text("\n".join(self._script(name)))
-        # Should these tests be killed, nothing that they started stays.
-        enter = ["setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/run/netns/{self._space(name)}"]
+        service, image = self.services[name], self._image(name)
+        command = [*(service.get("entrypoint") or image.entrypoint), *(service["command"] or ())]
         with (self._folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [
-                    *enter,
-                    "unshare",
-                    "--mount",
-                    "--pid",
-                    "--uts",
-                    "--fork",
-                    "--kill-child",
-                    "sh",
-                    script,
-                ],
+                self._container(name, name, [word.replace("$$", "$") for word in command]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def _container(self, label: str, name: str, command: Sequence[str]) -> list[str]:
+        """The words that make a container of a service and run a command in it."""
+        (self._folder / f"{label}.fs").mkdir(exist_ok=True)
+        script = self._folder / f"{label}.sh"
+        script.write_text("\n".join(self._script(name, self._folder / f"{label}.fs", command)))
+        # Should these tests be killed, nothing that they started stays.
+        enter = ["setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/run/netns/{self._space(name)}"]
+        alone = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child"]
+        return [*enter, *alone, "sh", str(script)]
+
+    def _running(self, name: str) -> str | None:
+        """What DNS says of a name."""
+        process = self.processes.get(name)
+        runs = process is not None and process.poll() is None
+        return self._addresses[name] if runs else None
 
     def _plug(self, name: str | None, address: str) -> None:
         """A cable from the bridge to a service, or to us."""
@@ -180,12 +204,12 @@ class Containers:
     def _space(self, name: str | None) -> str:
         return self._tag if name is None else f"{self._tag}-{name}"
 
-    def _script(self, name: str) -> Iterator[str]:
+    def _script(self, name: str, own: Path, command: Sequence[str]) -> Iterator[str]:
         """Shell lines that make the container's file system and become its program."""
         service, image = self.services[name], self._image(name)
-        own = self._folder / f"{name}.fs"
         root = own / "root"
-        yield f"set -eu; hostname {name}; mount --make-rprivate /"
+        hostname = service.get("hostname", uuid.uuid4().hex[:12])
+        yield f"set -eu; hostname {hostname}; mount --make-rprivate /"
         # The upper layer may not be below the lower one: hence a file system of its own.
         yield f"mount -t tmpfs tmpfs {own}; mkdir {own}/up {own}/work {root}"
         yield (
@@ -198,6 +222,7 @@ class Containers:
         yield f"echo app:x:{service['user'].partition(':')[2]}: >> {root}/etc/group"
         hosts = "".join(f"{address} {name}\\n" for name, address in self._addresses.items())
         yield f"printf '127.0.0.1 localhost\\n{hosts}' > {root}/etc/hosts"
+        yield f"cd {root}/etc; rm -f resolv.conf; echo nameserver {self._net}.1 > resolv.conf"
         for target, source in (image.files or {}).items():
             yield f"install -D -m 555 {source} {root}{target}"
         yield from self._mounts(service, root)
@@ -206,9 +231,7 @@ class Containers:
             yield f"mount -o remount,bind,ro {root}{path}"
         if service.get("read_only"):
             yield f"mount -o remount,ro {root}"
-        command = [*(service.get("entrypoint") or image.entrypoint), *(service["command"] or ())]
-        user = shlex.join([*self._as_user(name), *(word.replace("$$", "$") for word in command)])
-        yield f"cd /; exec chroot {root} {user}"
+        yield f"cd /; exec chroot {root} {shlex.join([*self._as_user(name), *command])}"
 
     def _mounts(self, service: dict[str, Any], root: Path) -> Iterator[str]:
         for entry in service.get("tmpfs", ()):
@@ -243,7 +266,7 @@ class Containers:
         return [
             *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--pdeathsig=KILL"),
             *("--no-new-privs", f"--bounding-set=-all{kept}", f"--inh-caps=-all{kept}"),
-            *("env", "-i", *(f"{key}={value}" for key, value in env.items())),
+            *("env", "-i", *(f"{key}={value}" for key, value in env.items() if value is not None)),
         ]
 
     def _image(self, name: str) -> Image:
@@ -262,30 +285,6 @@ class Containers:
         except FileNotFoundError:
             return None
         return int(children[0]) if children else None
-
-
-def compose(
-    program: Path, env: Mapping[str, str], *arguments: str
-) -> subprocess.CompletedProcess[str]:
-    """What Docker Compose itself says, with these variables and no others."""
-    return subprocess.run(
-        [str(program), "--project-directory", str(ROOT), *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def _words(test: list[str]) -> list[str]:
-    kind, *words = test
-    return ["sh", "-c", words[0].replace("$$", "$")] if kind == "CMD-SHELL" else words
-
-
-def _seconds(text: str) -> float:
-    minutes, _, rest = text.rpartition("m")
-    return float(minutes or 0) * 60 + float(rest.removesuffix("s") or 0)
 
 
 def _closed(path: Path) -> list[Path]:

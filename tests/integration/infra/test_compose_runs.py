@@ -4,7 +4,7 @@ Needs root for the namespaces; the servers, the models and the programs are the 
 """
 
 import json
-import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,39 +12,49 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from playwright.sync_api import sync_playwright
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from pipeline.settings import PLACEHOLDER
+from tests.acceptance.prometheus import program
 from tests.faults.servers import wait_until
+from tests.integration.infra.compose import ROOT
 from tests.integration.infra.conftest import SECRETS, Config
-from tests.integration.infra.containers import ROOT, Containers, Image
+from tests.integration.infra.containers import Containers, Image
+from tests.integration.infra.runbook import commands, follow
 
 OURS = (
     *("api", "worker-prepare", "worker-gate", "worker-type", "worker-chest"),
     *("reconcile", "flower", "dicom-listen", "dicom-send"),
 )
+STAGES = {"prepare", "gate", "type", "chest"}
 LOGIN = (SECRETS["FLOWER_USER"], SECRETS["FLOWER_PASSWORD"])
 ENDED = {"done", "rejected", "quarantined"}
 WAIT_S = 240.0
 
-pytestmark = [
-    pytest.mark.containers,
-    pytest.mark.skipif(os.geteuid() != 0, reason="makes network and mount namespaces"),
-]
+NOT_TO_BE_HAD = {"grafana"}
+"""Of the programs that compose runs; all others are started here."""
+
+pytestmark = [pytest.mark.containers, pytest.mark.usefixtures("namespaces")]
 
 
 @pytest.fixture(scope="module")
 def running(
-    config: Config, images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory
+    namespaces: None,
+    config: Config,
+    images: dict[str, Image],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Containers]:
     """All services, each started when compose's own conditions allow it, all healthy."""
     folder = tmp_path_factory.mktemp("compose")
     # Where results go nobody listens: that is for the tests of delivery.
     dicom = {"DICOM_CALLING_AETS": "ROOM1", "DICOM_DESTINATION": "dimse://PACS@127.0.0.1:104"}
     with Containers(config("--profile", "*", **dicom), images, folder) as containers:
-        containers.up(*OURS, *(["prometheus"] if shutil.which("prometheus") else []))
-        for name in OURS:
+        program("prometheus")
+        containers.up(*OURS, "prometheus")
+        for name in (*OURS, "prometheus"):
             wait_until(lambda name=name: containers.is_healthy(name), f"{name}", WAIT_S)  # type: ignore[misc]
         yield containers
 
@@ -76,6 +86,41 @@ def triage(api: httpx.Client, *samples: str) -> list[dict[str, Any]]:
         WAIT_S,
     )
     return [api.get(address).raise_for_status().json() for address in addresses]
+
+
+def test_every_command_of_compose_was_started(running: Containers) -> None:
+    assert running.services.keys() - running.processes.keys() == NOT_TO_BE_HAD
+
+
+def test_with_a_placeholder_no_server_starts_and_no_volume_is_made(
+    namespaces: None, config: Config, images: dict[str, Image], tmp_path: Path
+) -> None:
+    with Containers(config(POSTGRES_PASSWORD=PLACEHOLDER), images, tmp_path) as containers:
+        for server in ("database", "storage", "broker"):
+            with pytest.raises(AssertionError, match="POSTGRES_PASSWORD"):
+                containers.up(server)
+        assert containers.processes.keys() == {"secrets"}
+        assert not list(tmp_path.glob("volume-*"))
+
+
+def test_prometheus_finds_every_process_that_has_metrics(running: Containers) -> None:
+    address = f"http://{running.address('prometheus')}:9090/api/v1"
+    wanted = {f"{running.address(name)}:9100" for name in OURS if name not in {"api", "flower"}}
+    wanted.add(f"{running.address('api')}:8000")
+
+    def targets() -> dict[str, str]:
+        found = httpx.get(f"{address}/targets", timeout=30.0).json()["data"]["activeTargets"]
+        return {target["labels"]["instance"]: target["health"] for target in found}
+
+    up = dict.fromkeys(wanted, "up")
+    wait_until(lambda: targets() == up, "all targets are up", WAIT_S)
+    (group,) = httpx.get(f"{address}/rules", timeout=30.0).json()["data"]["groups"]
+    shipped = yaml.safe_load((ROOT / "infra/prometheus/alerts.yml").read_text())
+    assert len(group["rules"]) == len(shipped["groups"][0]["rules"])
+
+
+def test_the_doctor_finds_nothing_in_the_image_of_the_api(running: Containers) -> None:
+    assert running.execute("api", ["xraytriage", "doctor"]) == 0
 
 
 def test_an_image_walks_through_all_of_it(api: httpx.Client) -> None:
@@ -150,6 +195,31 @@ def test_who_is_signed_in_may_look_and_command_nobody(
     assert running.processes["worker-gate"].poll() is None
 
 
+def test_a_worker_in_a_new_container_has_the_name_of_the_old_one(
+    flower: httpx.Client, running: Containers
+) -> None:
+    def names() -> set[str]:
+        return set(flower.get("/api/workers?refresh=1", auth=LOGIN).raise_for_status().json())
+
+    wanted = {f"{stage}@worker-{stage}" for stage in STAGES}
+    wait_until(lambda: names() == wanted, "Flower knows the four workers", WAIT_S)
+    assert running.stop("worker-gate") == 0
+    running.restart("worker-gate")
+    wait_until(lambda: running.is_healthy("worker-gate"), "the gate is back", WAIT_S)
+    assert names() == wanted
+
+
+def test_a_task_says_stage_and_count_and_nothing_else(
+    flower: httpx.Client, api: httpx.Client
+) -> None:
+    triage(api, "chest/child-pneumonia-1.jpg")
+    tasks = flower.get("/api/tasks", auth=LOGIN).raise_for_status().json().values()
+    assert {task["name"] for task in tasks} == {f"stage.{stage}" for stage in STAGES}
+    assert all(re.fullmatch(r"<\d+ images>", task["args"]) for task in tasks)
+    assert "<1 images>" in {task["args"] for task in tasks}
+    assert {task["kwargs"] for task in tasks} == {"{}"}
+
+
 def test_its_page_shows_a_pool_for_each_stage_and_what_it_did(
     flower: httpx.Client, api: httpx.Client, tmp_path: Path
 ) -> None:
@@ -173,8 +243,7 @@ def test_its_page_shows_a_pool_for_each_stage_and_what_it_did(
             # Succeeded is the last column but one.
             return {row[0].partition("@")[0] for row in rows if row[-2:-1] not in ([], ["0"], [""])}
 
-        stages = {"prepare", "gate", "type", "chest"}
-        wait_until(lambda: counted() == stages, f"all four count: {tmp_path / 'flower.png'}")
+        wait_until(lambda: counted() == STAGES, f"all four count: {tmp_path / 'flower.png'}")
         browser.close()
 
 
@@ -195,15 +264,21 @@ def test_a_restart_of_flower_changes_nothing_else(running: Containers, api: http
     assert {name: running.processes[name].pid for name in others} == others
 
 
-def test_a_backup_of_the_runbook_can_be_restored(running: Containers, api: httpx.Client) -> None:
-    (before,) = triage(api, "not-xray/screenshot.png")
-    user = "--username=xraytriage"
-    made = f"pg_dump {user} --format=custom xraytriage > /tmp/xraytriage.dump"
-    assert running.execute("database", ["sh", "-c", made]) == 0
+def test_a_backup_of_the_runbook_can_be_restored(
+    running: Containers, api: httpx.Client, tmp_path: Path
+) -> None:
+    def preview(image: dict[str, Any]) -> bytes:
+        return api.get(f"/v1/images/{image['id']}/preview.png").raise_for_status().content
+
+    (before,) = triage(api, "chest/child-pneumonia-1.jpg")
+    seen = preview(before)
+    for line in commands("Back up"):
+        follow(line, running, tmp_path, OURS)
     (lost,) = triage(api, "not-xray/screenshot.png")
-    back = f"pg_restore {user} --dbname=xraytriage --clean --if-exists /tmp/xraytriage.dump"
-    assert running.execute("database", ["sh", "-c", back]) == 0
+    for line in commands("Restore"):
+        follow(line, running, tmp_path, OURS)
     assert api.get(f"/v1/images/{before['id']}").json() == before
+    assert preview(before) == seen
     assert api.get(f"/v1/images/{lost['id']}").status_code == 404
 
 
