@@ -1,5 +1,6 @@
 """The short way to an object, against a server of a few lines."""
 
+import socket
 from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 from botocore.credentials import Credentials
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import HTTPClientError
 
 from pipeline.s3_plain import PlainS3, plain_s3
 from pipeline.settings import Settings
@@ -21,6 +22,7 @@ class Answering(BaseHTTPRequestHandler):
 
     status: ClassVar[int] = 206
     announced: ClassVar[int | None] = None
+    sized: ClassVar[bool] = True
     asked: ClassVar[list[tuple[str, dict[str, str]]]] = []
 
     def do_GET(self) -> None:
@@ -29,7 +31,8 @@ class Answering(BaseHTTPRequestHandler):
         first, last = map(int, headers["range"].removeprefix("bytes=").split("-"))
         body = BODY[first : last + 1]
         self.send_response(self.status)
-        self.send_header("Content-Length", str(self.announced or len(body)))
+        if self.sized:
+            self.send_header("Content-Length", str(self.announced or len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -79,24 +82,51 @@ def test_any_other_answer_is_left_to_boto3(
     assert plain.read("key", 0, 4) is None
 
 
-def test_an_answer_that_breaks_off_is_none(
+def test_an_answer_that_breaks_off_is_an_error_of_the_client(
     answering: tuple[type[Answering], PlainS3],
 ) -> None:
     handler, plain = answering
     handler.announced = 100
+    with pytest.raises(HTTPClientError):
+        plain.read("key", 0, 4)
+
+
+def test_an_answer_that_may_break_off_unseen_is_left_to_boto3(
+    answering: tuple[type[Answering], PlainS3],
+) -> None:
+    handler, plain = answering
+    handler.sized = False
     assert plain.read("key", 0, 4) is None
 
 
 def test_no_answer_is_an_error_of_the_client() -> None:
     plain = plain_s3(Settings(s3_endpoint="http://127.0.0.1:1"), Credentials("key", "secret"))
     assert plain is not None
-    with pytest.raises(EndpointConnectionError):
+    with pytest.raises(HTTPClientError):
         plain.read("key", 0, 4)
 
 
 @pytest.mark.parametrize("endpoint", [None, "https://storage.example"])
 def test_with_tls_or_at_amazon_there_is_no_short_way(endpoint: str | None) -> None:
     assert plain_s3(Settings(s3_endpoint=endpoint), Credentials("key", "secret")) is None
+
+
+def test_through_a_proxy_there_is_no_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:2")
+    settings = Settings(s3_endpoint="http://storage.example")
+    assert plain_s3(settings, Credentials("key", "secret")) is None
+    monkeypatch.setenv("no_proxy", "storage.example")
+    assert plain_s3(settings, Credentials("key", "secret")) is not None
+
+
+def test_a_server_that_falls_silent_is_an_error_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        settings = Settings(s3_endpoint=endpoint, s3_timeout_s=0.1)
+        plain = plain_s3(settings, Credentials("key", "secret"))
+        assert plain is not None
+        with pytest.raises(HTTPClientError):
+            plain.read("key", 0, 4)
 
 
 def test_without_credentials_boto3_says_so() -> None:
