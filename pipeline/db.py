@@ -120,10 +120,12 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("single", False):
+        return
     # A transaction that reads and then writes must hold the write lock from the start: SQLite
     # can't upgrade a snapshot that another writer has made stale.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
 @cache
@@ -137,16 +139,18 @@ def engine(settings: Settings) -> Engine:
     return engine_of(settings.database)
 
 
-def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+def write(engine: Engine, work: Callable[[Connection], T], *, single: bool = False) -> T:
     """Run `work` in one write transaction; a locked or lost database is waited for.
 
+    Where it is a `single` statement whose rows are all fetched, that is a transaction by itself
+    on SQLite: other writers need not wait for the way from BEGIN through Python to COMMIT.
     Raises the database's own error once `PATIENCE` is used up.
     """
 
     def once() -> T:
         with (
             engine.connect() as connection,
-            connection.execution_options(writes=True).begin(),
+            connection.execution_options(writes=True, single=single).begin(),
         ):
             return work(connection)
 

@@ -1,5 +1,6 @@
 """The model stages: prepared images in, answers, findings and heatmaps out."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ from pipeline import agreement, metrics
 from pipeline.context import Context
 from pipeline.flow import advance
 from pipeline.image import decode_prepared
-from pipeline.records import results
 from pipeline.records.claims import Claim, Outcome
 from pipeline.reports.row import TYPE
 from pipeline.storage import ObjectRef, StorageError
@@ -65,20 +65,13 @@ class Infer:
         )
         compute_ms = (time.monotonic() - begun) * 1000.0 / len(held)
         shown = self._store_heatmaps(images, predictions)
-        headers = self._headers(held)
         hold.keep()
         return [
             answer
             if isinstance(answer, Failure)
-            else self._outcome(claim, answer, compute_ms, refs, headers.get(claim.image_id))
+            else self._outcome(claim, answer, compute_ms, refs)
             for claim, answer, refs in zip(held, predictions, shown, strict=True)
         ]
-
-    def _headers(self, held: Sequence[Claim]) -> dict[str, dict[str, Any] | None]:
-        # Only the type stage's answer is compared with what a header says.
-        if self._spec.name != TYPE:
-            return {}
-        return results.headers(self._context.engine, [claim.image_id for claim in held])
 
     def _load(self, held: Sequence[Claim]) -> list[Pixels | Failure]:
         refs = [ObjectRef.parse(claim.prepared or "") for claim in held]
@@ -127,7 +120,6 @@ class Infer:
         answer: Prediction,
         compute_ms: float,
         refs: dict[str, tuple[str, str]],
-        header: dict[str, Any] | None,
     ) -> Outcome:
         step = self._step(answer.answer)
         run = {
@@ -142,6 +134,7 @@ class Infer:
         }
         facts: dict[str, Any] = {}
         if self._spec.name == TYPE:
+            header = json.loads(claim.header) if claim.header else None
             said = agreement.flags(header, answer.answer)
             facts = {"xray_type": answer.answer, "flags": said or None}
         return Outcome(claim, step, facts, run, self._findings(answer, refs))

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    cast,
     select,
     tuple_,
     update,
@@ -52,7 +53,7 @@ def claim(
     """Take those of `ids` that wait for `stage`, held by nobody and tried less than `cap` times."""
     values = {"ids": list(ids), "stage": stage, "lease_s": lease_s, "worker": worker, "cap": cap}
     rows = _CLAIM.encode(engine.dialect, [values])
-    return write(engine, lambda c: [Claim(*row) for row in _CLAIM.run(c, rows)])
+    return [Claim(*row) for row in write(engine, lambda c: _CLAIM.rows(c, rows), single=True)]
 
 
 def is_suspect(engine: Engine, stage: str, image_id: str) -> bool:
@@ -186,7 +187,8 @@ def _lock_ours(connection: Connection, stage: str, claims: Sequence[Claim]) -> s
     # The fence: rows that another claim has taken since have another token. On PostgreSQL the
     # rows are locked; on SQLite the write transaction is the lock.
     tokens = {held.image_id: held.token for held in claims}
-    rows = _LOCK.once(connection, ids=list(tokens), stage=stage)
+    values = {"ids": list(tokens), "stage": stage}
+    rows = _LOCK.rows(connection, _LOCK.encode(connection.dialect, [values]))
     return {image_id for image_id, token in rows if tokens[image_id] == token}
 
 
@@ -228,6 +230,7 @@ _CLAIM = Statement(
             images.c.prepared,
             (now_s() - images.c.queued_at) * 1000.0,
             images.c.job_id,
+            cast(images.c.header, Text),
         )
     )
 )

@@ -145,7 +145,7 @@ def sent(engine: Engine, nudge_ids: Iterable[str]) -> None:
     """Take signatures that were sent out of the outbox."""
     ids = list(nudge_ids)
     if ids:
-        write(engine, lambda connection: _SENT.once(connection, ids=ids))
+        write(engine, lambda connection: _SENT.once(connection, ids=ids), single=True)
 
 
 def known_keys(engine: Engine, job_id: str, keys: Sequence[str]) -> set[str]:

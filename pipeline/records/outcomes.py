@@ -38,6 +38,8 @@ class Claim:
     prepared: str | None
     wait_ms: float
     job_id: str
+    header: str | None = None
+    """JSON: the kept facts of the file's header."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, tuple_
 
-from pipeline.db import now_s, read
-from pipeline.records.among import among
+from pipeline.db import now_s
 from pipeline.states import TERMINAL, State
 from pipeline.tables import findings, images, jobs, outbox, stage_runs
 
@@ -122,12 +121,6 @@ def pages(engine: Engine, job_id: str, limit: int = 500) -> Iterator[list[ImageV
     while views := page(engine, job_id, after, limit):
         yield views
         after = views[-1].row["id"]
-
-
-def headers(engine: Engine, image_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-    """Image id -> the kept facts of its file's header."""
-    query = select(images.c.id, images.c.header).where(among(images.c.id, image_ids))
-    return read(engine, lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
 
 def waiting(engine: Engine) -> dict[str, tuple[int, float]]:

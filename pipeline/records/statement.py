@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import JSON, ClauseElement, Connection, CursorResult, Dialect
+from sqlalchemy import JSON, ClauseElement, Connection, CursorResult, Dialect, Row
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = Mapping[str, Any]
@@ -40,6 +40,10 @@ class Statement:
         """Carry it out for each of these rows; at least one."""
         text = self._plan(connection.dialect).text
         return connection.exec_driver_sql(text, rows[0] if len(rows) == 1 else cast("Any", rows))
+
+    def rows(self, connection: Connection, rows: list[Encoded]) -> Sequence[Row[*tuple[Any, ...]]]:
+        """Carry it out and fetch all that it returns, in one go: one by one takes twice as long."""
+        return self.run(connection, rows).all()
 
     def once(self, connection: Connection, **values: object) -> CursorResult[*tuple[Any, ...]]:
         """Encode these values and carry it out."""

@@ -93,7 +93,6 @@ ASKED: dict[str, Ask] = {
     # the workers
     "a claim": claimed,
     "whether an image failed before": lambda e: claims.is_suspect(e, "gate", LAST),
-    "headers": lambda e: results.headers(e, IDS),
     "a renewal": lambda e: claims.renew(e, claimed(e), 60.0),
     "results": lambda e: claims.complete(
         e, "gate", [Outcome(c, Step(State.GATED, "type")) for c in claimed(e)], 16, 60.0

@@ -1,5 +1,7 @@
 """Statements compiled once, on SQLite, and what they are written as for PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import Engine, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -83,3 +85,22 @@ def test_images_that_go_the_same_way_are_moved_together() -> None:
     moved = outcomes.moves(sqlite.dialect(), some, 60.0).rows
     assert sorted(rows[0][-1] for _, rows in moved) == ['["0", "2", "4"]', '["1", "3"]']
     assert [len(rows) for _, rows in moved] == [1, 1]
+
+
+def test_a_single_statement_waits_for_another_writer_and_is_then_there_for_all(
+    engine: Engine,
+) -> None:
+    ids = admitted(engine, 3)
+    rows = NAMED.encode(engine.dialect, [{"ids": ids, "header": {"k": 1}, "name": "b"}])
+    with ThreadPoolExecutor(1) as beside:
+        with engine.connect() as other, other.execution_options(writes=True).begin():
+            other.execute(update(images).values(attempts=1))
+            named = beside.submit(
+                db.write, engine, lambda connection: NAMED.rows(connection, rows), single=True
+            )
+            with pytest.raises(TimeoutError):
+                named.result(0.2)
+        assert sorted(row[0] for row in named.result(30)) == sorted(ids)
+    assert headers(engine) == dict.fromkeys(ids, {"k": 1})
+    attempts = db.read(engine, lambda c: c.execute(select(images.c.attempts)).scalars().all())
+    assert list(attempts) == [1, 1, 1], "what the other wrote is kept"
