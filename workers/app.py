@@ -1,11 +1,12 @@
 """The Celery application of a worker: one task a stage, nothing but a call behind it."""
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery, Task
 from celery.bootsteps import StartStopStep
-from celery.signals import celeryd_init
+from celery.signals import celeryd_init, worker_init
 
 from pipeline.dispatch import make_app, queue_of
 from pipeline.settings import Settings
@@ -46,6 +47,16 @@ class EventsTogether(StartStopStep):  # type: ignore[misc] # Celery has no types
             consumer.event_dispatcher.flush()
 
 
+def settle(**_: object) -> None:
+    """Tell the garbage collector that what is loaded now stays.
+
+    Looking through all libraries takes it 0.15 s, in which no thread works. Before a pool forks,
+    this also keeps its children from copying their parent's pages.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def make_worker_app(settings: Settings, handlers: Iterable[tuple[str, Handler]]) -> Celery:
     """An application with a task `stage.<name>` for each (name, handler)."""
     app = make_app(settings)
@@ -62,6 +73,7 @@ def make_worker_app(settings: Settings, handlers: Iterable[tuple[str, Handler]])
 
 def be_worker(app: Celery, command: Sequence[str]) -> int:
     """Run until SIGTERM; returns the exit code, which Celery's own `worker_main` drops."""
+    worker_init.connect(settle)
     workers: list[Any] = []
     celeryd_init.connect(lambda instance, **_: workers.append(instance), weak=False)
     app.worker_main(list(command))

@@ -1,10 +1,11 @@
 """The worker's application: what it tells Flower is gathered, and sent before it ends."""
 
+import gc
 from types import SimpleNamespace
 from typing import Any
 
 from pipeline.settings import Settings
-from workers.app import EVENTS_S, EventsTogether, make_worker_app
+from workers.app import EVENTS_S, EventsTogether, make_worker_app, settle
 
 
 class Consumer:
@@ -66,3 +67,11 @@ def test_workers_have_the_step_and_only_tasks_of_their_stages(tmp_path: Any) -> 
     app = make_worker_app(settings, [("gate", lambda ids, _: len(ids))])
     assert EventsTogether in app.steps["consumer"]
     assert {name for name in app.tasks if name.startswith("stage.")} == {"stage.gate"}
+
+
+def test_what_a_worker_has_loaded_is_not_collected_again_and_again() -> None:
+    try:
+        settle()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
