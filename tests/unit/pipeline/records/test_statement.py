@@ -101,6 +101,6 @@ def test_a_single_statement_waits_for_another_writer_and_is_then_there_for_all(
             with pytest.raises(TimeoutError):
                 named.result(0.2)
         assert sorted(row[0] for row in named.result(30)) == sorted(ids)
-    assert headers(engine) == dict.fromkeys(ids, {"k": 1})
+    assert headers(engine) == {image_id: {"k": 1} for image_id in ids}
     attempts = db.read(engine, lambda c: c.execute(select(images.c.attempts)).scalars().all())
     assert list(attempts) == [1, 1, 1], "what the other wrote is kept"
