@@ -69,7 +69,7 @@ def test_heatmaps_lie_where_the_table_says(job: FinishedJob, out: Path) -> None:
     job.chest("ward/Müller 1.png")
     write(job, out)
     named = json.loads(rows(out)[0]["heatmaps"])
-    assert set(named) == {"abnormal", "Effusion", "Hernia"}
+    assert set(named) == {"abnormal", "Effusion", "Hernia (experimental)"}
     assert (out / named["Effusion"]).read_bytes() == png("Effusion")
     assert re.fullmatch(r"heatmaps/Müller_1-Effusion-[0-9a-f]{12}\.png", named["Effusion"])
 
