@@ -5,22 +5,22 @@ few hundred kilobytes of a chunk that takes longer than signing, sending and rec
 Whatever is no plain success is left to boto3, which says in its own words what went wrong.
 """
 
-from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import HTTPClientError
 from botocore.utils import get_environ_proxies
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.exceptions import HTTPError
 
-from pipeline.s3_signature import EMPTY_SHA256, Signer
 from pipeline.settings import Settings
 
 PLAIN = "http://"
 """With TLS its own cost is greater, and certificates are boto3's affair; so are proxies."""
-USUAL_PORT = 80
 STORED = frozenset({HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED})
 """Equal keys mean equal bytes: what is there already is what was brought."""
 
@@ -31,9 +31,9 @@ class PlainS3:
     def __init__(self, settings: Settings, endpoint: str, credentials: Credentials) -> None:
         """Nothing is contacted yet."""
         server = urlsplit(endpoint)
-        host = server.netloc.rpartition("@")[2].removesuffix(f":{USUAL_PORT}")
+        self._server = f"{server.scheme}://{server.netloc}"
         self._bucket = f"{server.path.rstrip('/')}/{quote(settings.s3_bucket)}"
-        self._signer = Signer(credentials, settings.s3_region, host)
+        self._signer = S3SigV4Auth(credentials, "s3", settings.s3_region)
         self._http = HTTPConnectionPool(
             server.hostname or "",
             server.port,
@@ -53,28 +53,23 @@ class PlainS3:
         whole = "Content-Length" in answer.headers
         return answer.data if answer.status == HTTPStatus.PARTIAL_CONTENT and whole else None
 
-    def put(self, key: str, body: bytes, sha256: str, content_type: str) -> bool:
+    def put(self, key: str, body: bytes, content_type: str) -> bool:
         """Store the object unless there is one of that name; whether it is there now.
 
-        `sha256` is the body's, which the server may check.
         False where the server answered anything else. Raises as `read` does.
         """
         headers = {"Content-Type": content_type, "If-None-Match": "*"}
-        return self._ask("PUT", key, headers, body, sha256).status in STORED
+        return self._ask("PUT", key, headers, body).status in STORED
 
     def _ask(
-        self,
-        method: str,
-        key: str,
-        headers: dict[str, str],
-        body: bytes | None = None,
-        sha256: str = EMPTY_SHA256,
+        self, method: str, key: str, headers: dict[str, str], body: bytes = b""
     ) -> BaseHTTPResponse:
         path = f"{self._bucket}/{quote(key)}"
-        signed = self._signer.headers(method, path, headers, sha256, datetime.now(UTC))
-        signed["user-agent"] = "xraytriage"
+        request: Any = AWSRequest(method, f"{self._server}{path}", headers, body)
+        self._signer.add_auth(request)
+        signed = dict(request.headers.items()) | {"User-Agent": "xraytriage"}
         try:
-            return self._http.urlopen(method, path, body, signed, decode_content=False)
+            return self._http.urlopen(method, path, body or None, signed, decode_content=False)
         except HTTPError as error:
             raise HTTPClientError(error=error) from error
 

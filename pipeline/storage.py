@@ -98,7 +98,8 @@ class ObjectStore:
 
         Raises StorageError.
         """
-        key = self._put(prefix, sha256, file, size, content_type)
+        key = object_key(prefix, sha256)
+        self._put(key, file, size, content_type)
         return ObjectRef(key, 0, size, sha256)
 
     def put_pack(self, prefix: str, blobs: Sequence[bytes]) -> list[ObjectRef]:
@@ -107,9 +108,8 @@ class ObjectStore:
         Raises StorageError.
         """
         whole = b"".join(blobs)
-        sha256 = hashlib.sha256(whole).hexdigest()
-        content_type = "application/octet-stream"
-        key = self._put(prefix, sha256, BytesIO(whole), len(whole), content_type, whole)
+        key = object_key(prefix, hashlib.sha256(whole).hexdigest())
+        self._put(key, BytesIO(whole), len(whole), "application/octet-stream", whole)
         offsets = accumulate(map(len, blobs), initial=0)
         return [
             ObjectRef(key, offset, len(blob), hashlib.sha256(blob).hexdigest())
@@ -170,20 +170,13 @@ class ObjectStore:
         return client
 
     def _put(
-        self,
-        prefix: str,
-        sha256: str,
-        file: BinaryIO,
-        size: int,
-        content_type: str,
-        body: bytes | None = None,
-    ) -> str:
-        """Store a file and return its key; `body` is all of it, where it is in memory anyway."""
-        key = object_key(prefix, sha256)
+        self, key: str, file: BinaryIO, size: int, content_type: str, body: bytes | None = None
+    ) -> None:
+        """Store a file; `body` is all of it, where it is in memory anyway."""
 
         def attempt() -> None:
-            client, plain = self._s3, self._plain
-            if body and plain is not None and plain.put(key, body, sha256, content_type):
+            client = self._s3
+            if body and self._plain is not None and self._plain.put(key, body, content_type):
                 return
             file.seek(0)
             try:
@@ -201,7 +194,6 @@ class ObjectStore:
                     raise
 
         self._call(attempt, key, self._classify_put)
-        return key
 
     def _classify_put(self, error: Exception) -> ErrorKind:
         """SeaweedFS answers a full disk with a bare 500; the disk tells them apart."""
