@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -184,15 +183,13 @@ def _trace(
 def _tell(
     held: Sequence[Claim], answers: Sequence[Outcome | Failure], finished: int, begun: float
 ) -> None:
-    """One line for the chunk, and one for those that ended otherwise than well, by reason."""
+    """One line for the chunk, and one for each image that ended otherwise than well."""
     ms = round((time.monotonic() - begun) * 1000.0)
     log.info("chunk worked", extra={**_named(held), "finished": finished, "ms": ms})
-    ended: dict[tuple[str, str], list[Claim]] = defaultdict(list)
     for answer in answers:
         if isinstance(answer, Outcome) and answer.step.reason_code is not None:
-            ended[answer.step.state.value, answer.step.reason_code].append(answer.claim)
-    for (state, code), some in ended.items():
-        log.info("image ended", extra={**_named(some), "state": state, "reason_code": code})
+            ended = {"state": answer.step.state.value, "reason_code": answer.step.reason_code}
+            log.info("image ended", extra={**_named([answer.claim]), **ended})
 
 
 def _named(held: Sequence[Claim]) -> dict[str, object]:

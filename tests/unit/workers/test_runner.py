@@ -84,29 +84,3 @@ def test_a_message_that_came_twice_finds_nothing(context: Context, ids: list[str
     work = Recorder()
     assert run_chunk(context, work, ids[1:2], None) == 1
     assert run_chunk(context, work, ids[1:2], None) == 0
-
-
-class Refuser(Recorder):
-    """Refuses every image, the last for a reason of its own."""
-
-    def __call__(self, held: Sequence[Claim], hold: Hold) -> list[Outcome | Failure]:
-        codes = ["corrupt"] * (len(held) - 1) + ["empty_file"]
-        return [
-            Outcome(claim, Step(State.REJECTED, None, code, "why"))
-            for claim, code in zip(held, codes, strict=True)
-        ]
-
-
-def test_images_that_end_for_one_reason_share_a_line_of_the_log(
-    context: Context, caplog: pytest.LogCaptureFixture
-) -> None:
-    ids = [new_id() for _ in range(3)]
-    job_id = intake.open_job(context.engine, "api", Priority.ROUTINE)
-    intake.admit(context.engine, job_id, [Arrival(n, n) for n in ids], PREPARE, 32, 60.0)
-    with caplog.at_level("INFO", logger=runner.__name__):
-        assert run_chunk(context, Refuser(), ids, None) == len(ids)
-    lines = [vars(r) for r in caplog.records if r.getMessage() == "image ended"]
-    several, one = sorted(lines, key=lambda line: line["reason_code"])
-    assert sorted([*several["image_ids"], one["image_id"]]) == sorted(ids)
-    assert (several["job_ids"], one["job_id"]) == ([job_id], job_id)
-    assert (several["state"], one["reason_code"]) == ("rejected", "empty_file")
