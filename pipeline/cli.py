@@ -60,7 +60,9 @@ app.command("dicom-listen", short_help="Take studies by DICOM C-STORE.")(dicom_l
 app.command("dicom-send", short_help="Send results of studies back by DICOM.")(
     dicom_send.dicom_send
 )
-app.command(short_help="Screen folders and zips; write tables and a report.")(screen.screen)
+app.command(
+    short_help="Screen folders and zips; write tables and a report.", epilog=screen.EXAMPLES
+)(screen.screen)
 app.command(short_help="Show what runs, what waits, and the images per state.")(status.status)
 app.command(short_help="Show the stages and their model cards.")(stages.stages)
 app.command(short_help="Find what is misconfigured, and how to mend it.")(doctor.doctor)

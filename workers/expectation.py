@@ -1,8 +1,7 @@
 """How often a label should be met, and how its scores lie: what drift is seen against.
 
-From the share of a label in the training
-data, and from sensitivity and specificity at the operating point in use, follows how often an
-equal mix of images would be called positive.
+From the share of a label in the training data, and from sensitivity and specificity at the
+operating point in use, follows how often an equal mix of images would be called positive.
 """
 
 from models.card import QUANTILES, Label, ModelCard

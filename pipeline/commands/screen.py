@@ -1,6 +1,7 @@
 """`xraytriage screen`: folders and zips in, tables, heatmaps and a page out."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,6 +41,14 @@ WithFlower = Annotated[
 ]
 
 
+EXAMPLES = """\b
+Examples:
+  xraytriage screen samples/images
+  xraytriage screen /mnt/archive exports.zip --out june --priority routine
+  xraytriage screen /mnt/archive --limit 100 --out trial
+"""
+
+
 def screen(
     paths: Paths,
     out: Out = Path("xraytriage-results"),
@@ -65,29 +74,30 @@ def screen(
     is none, one is started for the run, with --device. Stopped by Ctrl-C or by a crash, the same
     command goes on where it was. An --out that holds results of other paths is refused.
 
-    \b
-    Examples:
-      xraytriage screen samples/images
-      xraytriage screen /mnt/archive exports.zip --out june --priority routine
-      xraytriage screen /mnt/archive --limit 100 --out trial
-
     Exit code: 0 when every image has a final answer, refused ones included; 1 when not, or after
     Ctrl-C; 2 for wrong usage.
     """
-    # A service manager stops with SIGTERM what a person stops with Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        # All that takes time is in here, imports too: Ctrl-C is answered from the first second.
+
+    # All that takes time is in here, imports too: Ctrl-C is answered from the first second.
+    def work() -> int:
         _check(paths, out)
         from pipeline.screen import Order
 
         order = Order(tuple(paths), out, Priority.parse(priority), limit, program())
-        code = _exit_code(settings_of(data_dir, device=device), order, flower)
+        return _exit_code(settings_of(data_dir, device=device), order, flower)
+
+    raise typer.Exit(_until_stopped(work))
+
+
+def _until_stopped(work: Callable[[], int]) -> int:
+    # A service manager stops with SIGTERM what a person stops with Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return work()
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where it was.", err=True)
-        code = WRONG
-    raise typer.Exit(code)
+        return WRONG
 
 
 def _exit_code(settings: "Settings", order: "Order", flower: bool) -> int:

@@ -6,27 +6,30 @@ import typer
 
 from pipeline.commands.options import DataDir, DeviceWord, settings_of
 
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of the API.  [default: a free one]")
+]
+DicomPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Take studies by DICOM C-STORE on this port; 0 takes a free one.  [default: off]",
+        show_default=False,
+    ),
+]
+WithFlower = Annotated[bool, typer.Option(help="Start Flower, the monitor of the queues.")]
+FlowerPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of Flower.  [default: a free one]")
+]
+
 
 def up(
     data_dir: DataDir = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Port of the API.  [default: a free one]"),
-    ] = None,
-    dicom_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            help="Take studies by DICOM C-STORE on this port; 0 takes a free one.  [default: off]",
-            show_default=False,
-        ),
-    ] = None,
-    flower: Annotated[bool, typer.Option(help="Start Flower, the monitor of the queues.")] = True,
-    flower_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Port of Flower.  [default: a free one]"),
-    ] = None,
+    port: Port = None,
+    dicom_port: DicomPort = None,
+    flower: WithFlower = True,
+    flower_port: FlowerPort = None,
     device: DeviceWord = None,
 ) -> None:
     """Start broker, storage, API, workers, reconciler and Flower; stop with Ctrl-C.
