@@ -81,6 +81,15 @@ def test_overlay_shows_the_anatomy_under_the_hottest_spot() -> None:
     assert picture[:, 8:16].mean() - picture[:, :8].mean() > 80
 
 
+def test_overlay_mixes_the_colour_of_the_level_with_the_gray_below(
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> None:
+    hottest = np.array([252, 255, 164])  # the upper end of "inferno"
+    expected = 0.4 * image[..., None] + 0.6 * hottest
+    picture = decode(overlay(image, np.ones((3, 2), np.float32)))
+    np.testing.assert_allclose(picture, expected, atol=0.51)
+
+
 @pytest.mark.parametrize(
     ("picture", "heat"),
     [
