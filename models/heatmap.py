@@ -82,7 +82,9 @@ def _enlarged(heatmap: Float32, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     # Bicubic curves overshoot a little at both ends; two overshoots must not multiply.
     wide = np.clip(np.clip(heatmap, 0, 1) @ across.T, 0, 1)
     # Half a level makes the cut to integers a rounding; the weights of a row sum up to one.
-    smooth: Float32 = down @ (wide * np.float32(255) + np.float32(0.5))
+    bright = wide * np.float32(255) + np.float32(0.5)
+    # Not "@": BLAS would wake its threads, which then spin beside the other stages' work.
+    smooth: Float32 = np.einsum("ij,jk->ik", down, bright)
     return np.clip(smooth, 0, 255, out=smooth).astype(np.uint8)
 
 
@@ -102,8 +104,8 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
     Every row is stored as the difference to the row above (filter type 2, "Up"), which suits
     radiographs; encoders that try all five filters for each row take more than twice as long
-    for a larger file. ISA-L compresses four times as fast as zlib. Its level 0 needs no work
-    space, so equal pixels give equal bytes, and equal objects in the storage.
+    for a larger file. ISA-L compresses four times as fast as zlib; its level 1 saves a tenth
+    of level 0's bytes in the same time, and each byte costs the storage as much as the drawing.
     """
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
@@ -111,7 +113,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    data = isal_zlib.compress(filtered, 0)
+    data = isal_zlib.compress(filtered, 1)
     colour_type = 2 if pixels.ndim == 3 else 0
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     chunks = _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")
