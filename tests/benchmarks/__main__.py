@@ -9,16 +9,16 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from tests.benchmarks import bare, corpus, decoding, flow, latency
 
 CHUNKS = (1, 16, 64)
+RATES = "bare_images_per_s", "bare_drawn_images_per_s", "pipeline_images_per_s"
 
 
 class Notes:
@@ -60,20 +60,19 @@ class Notes:
 def main() -> int:
     """Run all benchmarks; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--images", type=int, default=512, help="chest images, real models")
-    parser.add_argument("--rounds", type=int, default=3, help="of bare loop and pipeline in turn")
+    parser.add_argument("--images", type=int, default=384, help="chest images a round")
+    parser.add_argument("--rounds", type=int, default=5, help="of bare loop and pipeline in turn")
     parser.add_argument("--small", type=int, default=6400, help="small images, zero-time models")
     parser.add_argument("--single", type=int, default=30, help="single images for the latency")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     arguments = parser.parse_args()
     notes = Notes(Console())
-    images = corpus.chests(arguments.images)
-    _whole(notes, images, arguments.rounds)
+    _whole(notes, arguments.images, arguments.rounds)
     _control_plane(notes, corpus.squares(arguments.small))
     for cost in decoding.per_core():
         beside = f"of one core's time; pydicom and Pillow called bare: {cost.bare:.1f}"
         notes.add(f"prepare {cost.kind}", f"prepare, {cost.kind}", cost.ours, "images/s", beside)
-    single = latency.single_image(images[: arguments.single])
+    single = latency.single_image(corpus.chests(arguments.single))
     remark = "HTTP upload to result, idle"
     notes.add("latency_p50_ms", "single image, p50", single.p50_ms, "ms", remark)
     notes.add("latency_p95_ms", "single image, p95", single.p95_ms, "ms")
@@ -81,31 +80,27 @@ def main() -> int:
     return 0
 
 
-def _whole(notes: Notes, images: list[bytes], rounds: int) -> None:
+def _whole(notes: Notes, count: int, rounds: int) -> None:
     """The pipeline and what it is compared with, in turn: a machine's own speed drifts."""
-    turns = [
-        (bare.images_per_s(images), bare.images_per_s(images, draw=True), flow.real_models(images))
-        for _ in range(rounds)
-    ]
-    plain, drawn, whole = zip(*turns, strict=True)
-    _spread(notes, "bare_images_per_s", "bare loop", plain, "images/s")
-    _spread(notes, "bare_drawn_images_per_s", "bare loop with heatmaps", drawn, "images/s")
-    rates = [each.images_per_s for each in whole]
-    _spread(notes, "pipeline_images_per_s", "whole pipeline", rates, "images/s")
-    # Each round's own ratio: its loops ran next to each other.
-    _spread(notes, "ratio", "ratio", [r / p for r, p in zip(rates, plain, strict=True)])
-    beside = [r / d for r, d in zip(rates, drawn, strict=True)]
-    _spread(notes, "ratio_drawn", "ratio, heatmaps on both sides", beside)
-    for name in whole[0].peak_mib:
-        most = max(each.peak_mib.get(name, 0.0) for each in whole)
-        notes.add(f"peak_mib_{name}", f"peak memory of {name}", most, "MiB")
-
-
-def _spread(notes: Notes, key: str, name: str, values: Sequence[float], unit: str = "") -> None:
-    """The median of some rounds, and all of them beside it."""
-    all_of_them = f"median of {', '.join(f'{value:.2f}' for value in values)}"
-    notes.found[f"{key}_rounds"] = list(values)
-    notes.add(key, name, median(values), unit, all_of_them)
+    images = corpus.chests(count * rounds)
+    loop = bare.Loop(images)
+    turns: list[tuple[float, float, float]] = []
+    with flow.real_models(images[:16]) as pipeline:
+        for start in track(range(0, len(images), count), "in turn", console=notes.console):
+            part = images[start : start + count]
+            plain, drawn = loop.seconds(part), loop.seconds(part, draw=True)
+            turns.append((plain, drawn, pipeline.seconds(part)))
+        peaks = pipeline.peak_mib()
+    names = "bare loop", "bare loop with heatmaps", "whole pipeline"
+    for key, name, seconds in zip(RATES, names, zip(*turns, strict=True), strict=True):
+        each = ", ".join(f"{count / s:.1f}" for s in seconds)
+        notes.add(key, name, len(images) / sum(seconds), "images/s", f"in turn: {each}")
+    plain_s, drawn_s, whole_s = map(sum, zip(*turns, strict=True))
+    each = ", ".join(f"{plain / whole:.2f}" for plain, _, whole in turns)
+    notes.add("ratio", "ratio", plain_s / whole_s, "", f"in turn: {each}; target 0.80")
+    notes.add("ratio_drawn", "ratio, heatmaps on both sides", drawn_s / whole_s, "")
+    for name, mib in peaks.items():
+        notes.add(f"peak_mib_{name}", f"peak memory of {name}", mib, "MiB")
 
 
 def _control_plane(notes: Notes, small: list[bytes]) -> None:

@@ -9,24 +9,28 @@ from models.stage import load
 from pipeline.image import decode
 
 
-def images_per_s(files: Sequence[bytes], *, draw: bool = False) -> float:
-    """Decode each file and run all three models on all of them, in batches.
+class Loop:
+    """Decodes files and runs all three models on all of them, in batches."""
 
-    With `draw`, also draw what the pipeline draws: an overlay and a map for each finding.
-    """
-    stages = [load(spec) for spec in STAGES]
-    size = stages[0].max_batch
-    warm = [decode(data).pixels for data in files[:size]]
-    for stage in stages:
-        stage.predict(warm)
-    begun = time.perf_counter()
-    for start in range(0, len(files), size):
-        batch = [decode(data).pixels for data in files[start : start + size]]
-        for stage in stages:
-            predictions = stage.predict(batch)
-        if draw:
-            for image, prediction in zip(batch, predictions, strict=True):
-                for heat in prediction.heatmaps.values():
-                    overlay(image, heat)
-                    raw_png(heat)
-    return len(files) / (time.perf_counter() - begun)
+    def __init__(self, warm: Sequence[bytes]) -> None:
+        """Load the models, and let each answer once."""
+        self._stages = [load(spec) for spec in STAGES]
+        self._batch = self._stages[0].max_batch
+        self.seconds(warm[: self._batch])
+
+    def seconds(self, files: Sequence[bytes], *, draw: bool = False) -> float:
+        """How long all files take.
+
+        With `draw`, also draw what the pipeline draws: an overlay and a map for each finding.
+        """
+        begun = time.perf_counter()
+        for start in range(0, len(files), self._batch):
+            batch = [decode(data).pixels for data in files[start : start + self._batch]]
+            for stage in self._stages:
+                predictions = stage.predict(batch)
+            if draw:
+                for image, prediction in zip(batch, predictions, strict=True):
+                    for heat in prediction.heatmaps.values():
+                        overlay(image, heat)
+                        raw_png(heat)
+        return time.perf_counter() - begun

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,22 +38,37 @@ class Measured:
     """What one run showed."""
 
     images_per_s: float
-    stages_per_s: float = 0.0
-    peak_mib: dict[str, float] = field(default_factory=dict)
+    stages_per_s: float
 
 
-def real_models(files: Sequence[bytes]) -> Measured:
-    """Upload, storage, four stages, database and heatmaps, with the shipped models."""
+@contextmanager
+def real_models(warm: Sequence[bytes]) -> Iterator["Pipeline"]:
+    """The whole stack with the shipped models, every process of which has worked once."""
     with TemporaryDirectory() as folder, Stack(_settings(folder)) as stack:
-        context = Context.open(stack.settings)
-        _run(context, files[:16])  # every process has worked once
+        pipeline = Pipeline(Context.open(stack.settings))
+        pipeline.seconds(warm)
+        yield pipeline
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A stack that runs."""
+
+    context: Context
+
+    def seconds(self, files: Sequence[bytes]) -> float:
+        """Upload, storage, four stages, database and heatmaps; every image must end done."""
         begun = time.perf_counter()
-        job = _run(context, files)
-        rate = len(files) / (time.perf_counter() - begun)
-        found = results.job(context.engine, job)
+        job = _run(self.context, files)
+        taken = time.perf_counter() - begun
+        found = results.job(self.context.engine, job)
         if found is None or found.counts != {State.DONE: len(files)}:
             raise RuntimeError(f"not every image is done: {found}")
-        return Measured(rate, peak_mib=_peaks())
+        return taken
+
+    def peak_mib(self) -> dict[str, float]:
+        """Peak resident memory of every process, MiB, by what it is."""
+        return _peaks()
 
 
 def zero_time_models(files: Sequence[bytes], chunk_size: int) -> Measured:
