@@ -1,5 +1,6 @@
 """Where in the image a label was seen: Grad-CAM in closed form, and the picture of it."""
 
+import io
 import struct
 from functools import lru_cache
 
@@ -28,6 +29,9 @@ _INFERNO = np.array(
 )
 _INVISIBLE_BELOW = 0.25
 """Under this share of the map's maximum nothing is drawn: the reader sees the anatomy."""
+_GRAY, _RGB, _INDEXED = 0, 2, 3
+_COLOUR_TYPE = 25
+"""Where a PNG says which of these it is (PNG 1.2, 4.1.1)."""
 _OPACITY = 0.6
 """Opacity at the maximum; under 1, so that the finding itself stays visible."""
 
@@ -54,26 +58,47 @@ def grad_cam(features: Float32, weights: Float32) -> Float32:
     return raw / peak if peak > 0 else raw
 
 
-def overlay(image: NDArray[np.uint8], heatmap: Float32) -> bytes:
-    """The image with the map in colour over it, as an RGB PNG of the image's size.
+def layer(heatmap: Float32, shape: tuple[int, ...]) -> bytes:
+    """The map in colour, to be laid over an image of `shape` (height, width), as a PNG.
 
-    image: the prepared image, uint8 (height, width). heatmap: float32 in 0..1 of any size,
-    laid over the whole image and smoothly enlarged. Raises ValueError for other shapes.
+    heatmap: float32 in 0..1 of any size, laid over the whole image and smoothly enlarged. The PNG
+    is indexed: an index is a level of the map, its opacity stands in tRNS (PNG 1.2, 4.2.1.1).
+    Raises ValueError for other shapes.
     """
-    if image.dtype != np.uint8 or image.ndim != 2 or heatmap.ndim != 2:
-        raise ValueError("overlay() takes a uint8 image and a float map, both two-dimensional")
-    height, width = image.shape
-    index = np.left_shift(_enlarged(heatmap, image.shape), 8, dtype=np.uint16)
-    index |= image
-    # "clip" only spares a check: every index is in the table.
-    mixed = _MIXED.take(index, mode="clip")
-    pixels = Image.frombuffer("RGBX", (width, height), mixed, "raw", "RGBX", 0, 1)
-    return _png(np.frombuffer(pixels.tobytes("raw", "RGB"), np.uint8).reshape(height, width, 3))
+    if heatmap.ndim != 2 or len(shape) != 2:
+        raise ValueError("layer() takes a two-dimensional map and the shape of a gray image")
+    level = _enlarged(heatmap, shape)
+    # What is not seen need not be stored.
+    np.multiply(level, level >= _INVISIBLE_BELOW * 255, out=level)
+    return _png(level, _INDEXED, (b"PLTE", _PALETTE), (b"tRNS", _OPACITIES))
+
+
+def has_image(png: bytes) -> bool:
+    """Whether a stored heatmap is no layer: earlier versions drew the image into it."""
+    return png[_COLOUR_TYPE : _COLOUR_TYPE + 1] != bytes([_INDEXED])
+
+
+def overlay(image: NDArray[np.uint8], layer: bytes) -> bytes:
+    """The image with a `layer` over it, as an RGB PNG of the image's size.
+
+    image: the prepared image, uint8 (height, width). Raises ValueError where the layer is no
+    picture, or one of another size.
+    """
+    try:
+        with Image.open(io.BytesIO(layer)) as picture:
+            colour = picture.convert("RGBA")
+        blended = Image.fromarray(image).convert("RGBA")
+        blended.alpha_composite(colour)
+    except OSError as error:
+        raise ValueError("the layer is no picture") from error
+    if colour.size != blended.size:
+        raise ValueError(f"a layer of {colour.size} pixels for an image of {blended.size}")
+    return _png(np.asarray(blended.convert("RGB")), _RGB)
 
 
 def raw_png(heatmap: Float32) -> bytes:
     """The map itself, as an 8-bit grayscale PNG at the map's own size (255 is 1.0)."""
-    return _png(_levels(heatmap))
+    return _png(_levels(heatmap), _GRAY)
 
 
 def _enlarged(heatmap: Float32, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -99,13 +124,13 @@ def _levels(heatmap: Float32) -> NDArray[np.uint8]:
     return (np.clip(heatmap, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG of uint8 (height, width) or (height, width, 3).
+def _png(pixels: NDArray[np.uint8], colour_type: int, *more: tuple[bytes, bytes]) -> bytes:
+    """A PNG of uint8 (height, width) or (height, width, 3); `more` are chunks before the pixels.
 
     Every row is stored as the difference to the row above (filter type 2, "Up"), which suits
-    radiographs; encoders that try all five filters for each row take more than twice as long
-    for a larger file. ISA-L compresses four times as fast as zlib; its level 1 saves a tenth
-    of level 0's bytes in the same time, and each byte costs the storage as much as the drawing.
+    radiographs and smooth maps; encoders that try all five filters for each row take more than
+    twice as long for a larger file. ISA-L compresses four times as fast as zlib; its level 1 saves
+    a tenth of level 0's bytes in the same time.
     """
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
@@ -113,11 +138,10 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    data = isal_zlib.compress(filtered, 1)
-    colour_type = 2 if pixels.ndim == 3 else 0
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    chunks = _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    data = isal_zlib.compress(filtered, 1)
+    chunks = (b"IHDR", header), *more, (b"IDAT", data), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -125,30 +149,19 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
 
-def _colours() -> NDArray[np.float64]:
-    """(256, 3): the colour map between its steps, 0..255."""
+def _palette() -> bytes:
+    """256 RGB triples between the steps of the colour map."""
     steps = np.linspace(0, 255, len(_INFERNO))
-    return np.stack([np.interp(np.arange(256), steps, c) for c in _INFERNO.T], axis=1)
+    channels = [np.interp(np.arange(256), steps, channel) for channel in _INFERNO.T]
+    return np.stack(channels, axis=1).round().astype(np.uint8).tobytes()
 
 
-def _opacity() -> NDArray[np.float64]:
-    """(256,): opacity 0..1 per level of the map: none while it is low, then a rising curve."""
+def _opacities() -> bytes:
+    """Opacity 0..255 per level of the map: none while it is low, then a rising curve."""
     share = (np.arange(256) / 255 - _INVISIBLE_BELOW) / (1 - _INVISIBLE_BELOW)
-    return np.clip(share, 0, 1) ** 0.7 * _OPACITY
+    visible = np.clip(share, 0, 1) ** 0.7 * _OPACITY * 255
+    return visible.round().astype(np.uint8).tobytes()
 
 
-def _mixed() -> NDArray[np.uint32]:
-    """(65536,): R, G, B and a byte of nothing for each level of the map and gray of the image.
-
-    One look-up a pixel instead of six passes over the picture: an abnormal chest has many
-    overlays, and they must not cost more than the network.
-    """
-    opacity = _opacity()[:, None, None]
-    gray = np.arange(256)[None, :, None]
-    colour = gray * (1 - opacity) + _colours()[:, None, :] * opacity
-    bytes_ = np.zeros((256, 256, 4), np.uint8)
-    bytes_[..., :3] = colour.round()
-    return bytes_.view(np.uint32).ravel()
-
-
-_MIXED = _mixed()
+_PALETTE = _palette()
+_OPACITIES = _opacities()

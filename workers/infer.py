@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.heatmap import overlay, raw_png
+from models.heatmap import layer, raw_png
 from models.spec import StageSpec
 from models.stage import Prediction, Stage
 from pipeline import agreement, metrics
@@ -109,7 +109,7 @@ class Infer:
             if not isinstance(image, Failure) and not isinstance(answer, Failure):
                 for label, heat in answer.heatmaps.items():
                     place[label] = len(blobs)
-                    blobs += [overlay(image, heat), raw_png(heat)]
+                    blobs += [layer(heat, image.shape), raw_png(heat)]
             places.append(place)
         refs = self._context.store.put_pack("heatmaps", blobs) if blobs else []
         return [{k: (str(refs[at]), str(refs[at + 1])) for k, at in p.items()} for p in places]

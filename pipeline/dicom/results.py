@@ -20,10 +20,11 @@ from pipeline.dicom import sc, sr
 from pipeline.dicom.owner import NOBODY, owners
 from pipeline.dicom.source import NOTICE, Place, Source, source_of
 from pipeline.dicom.uids import image_of_study, named
+from pipeline.overlay import overlays
 from pipeline.records import reported
 from pipeline.records.reported import Told
 from pipeline.records.results import FindingView, ImageView, RunView
-from pipeline.storage import ObjectRef
+from pipeline.storage import ObjectRef, StorageError
 
 FORMAT: Final = "1"
 """Part of every UID; raise it when the same findings are written differently."""
@@ -163,8 +164,10 @@ def _overlay(
     study_uid: str, source: Source, run: RunView, finding: FindingView, place: Place
 ) -> Result:
     def make_dataset(context: Context) -> Dataset:
-        stored = context.store.get(ObjectRef.parse(finding.heatmap or ""))
-        return sc.overlay(source, run, finding, stored, place)
+        (png,) = overlays(context.store, [(source.view.row["prepared"], finding.heatmap or "")])
+        if isinstance(png, StorageError):
+            raise png
+        return sc.overlay(source, run, finding, png, place)
 
     return Result(study_uid, SecondaryCaptureImageStorage, "OT", place, (source,), make_dataset)
 

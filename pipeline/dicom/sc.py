@@ -29,7 +29,7 @@ _ORIENTATIONS: Final = frozenset("LRAPHF")
 def overlay(
     source: Source, run: RunView, finding: FindingView, png: bytes, place: Place
 ) -> Dataset:
-    """A finding's heatmap over the image, RGB, with the notice burned in; `png` as stored."""
+    """A finding's heatmap over the image, RGB, with the notice burned in; `png` shows both."""
     with Image.open(io.BytesIO(png)) as picture:
         burned = burn_in(picture.convert("RGB"), f"{finding.label}: {NOTICE}")
     capture = _capture(source, np.asarray(burned), "RGB", place)

@@ -1,10 +1,10 @@
-"""Heatmaps as files: fetched from the storage in bulk, named so that a person finds them."""
+"""Heatmaps as files: drawn from the storage in bulk, named so that a person finds them."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
+from pipeline.overlay import Store, overlays
 from pipeline.records.results import FindingView, ImageView
 from pipeline.reports.files import write_bytes
 from pipeline.reports.row import abnormality_runs
@@ -14,13 +14,6 @@ AT_ONCE = 64
 """Heatmaps in memory at the same time."""
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
-
-
-class Store(Protocol):
-    """What is needed of `pipeline.storage.ObjectStore`."""
-
-    def get_many(self, refs: Sequence[ObjectRef]) -> list[bytes | StorageError]:
-        """The blobs in the order of `refs`; an error stands in its own place."""
 
 
 class HeatmapFolder:
@@ -37,19 +30,19 @@ class HeatmapFolder:
     def fetch(self, views: Iterable[ImageView]) -> None:
         """Write the heatmaps of these images, those left out that are there already."""
         absent = [
-            (ObjectRef.parse(ref), path)
+            (view.row["prepared"], ref, path)
             for view, finding, ref in _with_heatmap(views)
             if not (path := self._out / link(view, finding)).exists()
         ]
-        absent.sort(key=lambda pair: str(pair[0]))  # those of one pack come in one request
+        absent.sort(key=lambda each: each[1])  # those of one pack come in one request
         for start in range(0, len(absent), AT_ONCE):
             some = absent[start : start + AT_ONCE]
-            blobs = self._store.get_many([ref for ref, _ in some])
-            for (_, path), blob in zip(some, blobs, strict=True):
-                if isinstance(blob, StorageError):
+            pictures = overlays(self._store, [(image, ref) for image, ref, _ in some])
+            for (_, _, path), picture in zip(some, pictures, strict=True):
+                if isinstance(picture, StorageError):
                     self.missing += 1
                 else:
-                    write_bytes(path, blob)
+                    write_bytes(path, picture)
 
 
 def link(view: ImageView, finding: FindingView) -> str:

@@ -1,6 +1,6 @@
 """`report.html`: one file that a person likes to read, without a server and without a network."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -8,13 +8,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipeline.objects import ObjectRef
+from pipeline.overlay import Store, overlays
 from pipeline.records.results import FindingView, ImageView, RunView
 from pipeline.reports.files import replacing
-from pipeline.reports.heatmaps import Store, link
+from pipeline.reports.heatmaps import link
 from pipeline.reports.row import ABNORMAL, abnormality_runs, said
 from pipeline.reports.selection import severity
 from pipeline.reports.tables import cells
-from pipeline.reports.thumbnails import thumbnails
+from pipeline.reports.thumbnails import data_address
 
 PAGE = "report.html"
 HEATMAPS_SHOWN = 1
@@ -100,26 +102,32 @@ def _cards(store: Store, views: Iterable[ImageView]) -> Iterator[Card]:
     # Pictures are fetched for a few cards at a time and forgotten once those are written.
     iterator = iter(views)
     while some := list(islice(iterator, CARDS_AT_ONCE)):
-        refs = {ref for view in some for ref in _refs(view)}
-        ordered = sorted(refs)
-        addresses = dict(zip(ordered, thumbnails(store, ordered), strict=True))
-        yield from (_card(view, addresses) for view in some)
+        yield from (_card(view, pictures) for view, pictures in _pictured(store, some))
 
 
-def _refs(view: ImageView) -> Iterator[str]:
-    if view.row["prepared"] is not None:
-        yield view.row["prepared"]
-    yield from (finding.heatmap for finding in _mapped(view) if finding.heatmap is not None)
-
-
-def _card(view: ImageView, addresses: dict[str, str | None]) -> Card:
-    row = view.row
-    prepared = row["prepared"]
-    image = Picture(addresses.get(prepared) if prepared else None, None, "image")
-    heatmaps = (
-        Picture(addresses.get(finding.heatmap or ""), link(view, finding), said(finding))
+def _pictured(
+    store: Store, views: Sequence[ImageView]
+) -> Iterator[tuple[ImageView, tuple[Picture, ...]]]:
+    """Each image with its pictures: itself, then its heatmaps over it."""
+    rows = [view.row["prepared"] for view in views]
+    images = iter(store.get_many([ObjectRef.parse(ref) for ref in rows if ref is not None]))
+    seen = [
+        (row, finding.heatmap or "")
+        for view, row in zip(views, rows, strict=True)
         for finding in _mapped(view)
-    )
+    ]
+    drawn = iter(overlays(store, seen))
+    for view, row in zip(views, rows, strict=True):
+        image = Picture(None if row is None else data_address(next(images)), None, "image")
+        heatmaps = (
+            Picture(data_address(next(drawn)), link(view, finding), said(finding))
+            for finding in _mapped(view)
+        )
+        yield view, (image, *heatmaps)
+
+
+def _card(view: ImageView, pictures: tuple[Picture, ...]) -> Card:
+    row = view.row
     return Card(
         cells=cells(view),
         state=str(row["state"]),
@@ -128,7 +136,7 @@ def _card(view: ImageView, addresses: dict[str, str | None]) -> Card:
         severity=severity(view),
         findings=tuple(finding for finding in _found(view) if finding.label != ABNORMAL),
         links={f.label: link(view, f) for f in _found(view) if f.heatmap is not None},
-        pictures=(image, *heatmaps),
+        pictures=pictures,
         size_px=(row["width_px"], row["height_px"]) if row["width_px"] else None,
         flags=tuple(flag["message"] for flag in row["flags"] or ()),
     )

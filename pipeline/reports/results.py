@@ -11,9 +11,10 @@ from sqlalchemy import Engine
 from models.catalogue import read_cards
 from models.errors import CardError
 from models.spec import StageSpec
+from pipeline.overlay import Store
 from pipeline.records import results
 from pipeline.reports.files import write_json
-from pipeline.reports.heatmaps import HeatmapFolder, Store
+from pipeline.reports.heatmaps import HeatmapFolder
 from pipeline.reports.page import Heading, write_page
 from pipeline.reports.selection import Selection
 from pipeline.reports.summary import Summary

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from models.catalogue import STAGES
-from models.heatmap import overlay, raw_png
+from models.heatmap import layer, raw_png
 from models.stage import load
 from pipeline.image import decode
 
@@ -21,7 +21,7 @@ class Loop:
     def seconds(self, files: Sequence[bytes], *, draw: bool = False) -> float:
         """How long all files take.
 
-        With `draw`, also draw what the pipeline draws: an overlay and a map for each finding.
+        With `draw`, also draw what the pipeline draws: a layer and a map for each finding.
         """
         begun = time.perf_counter()
         for start in range(0, len(files), self._batch):
@@ -31,6 +31,6 @@ class Loop:
             if draw:
                 for image, prediction in zip(batch, predictions, strict=True):
                     for heat in prediction.heatmaps.values():
-                        overlay(image, heat)
+                        layer(heat, image.shape)
                         raw_png(heat)
         return time.perf_counter() - begun

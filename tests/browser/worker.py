@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.heatmap import overlay
+from models.heatmap import layer
 from pipeline.context import Context
 from pipeline.flow import PREPARE, Step, advance, after_prepare
 from pipeline.prepared import decode_prepared, encode_prepared
@@ -62,7 +62,7 @@ class Worker:
         store = self._context.store
         pixels = decode_prepared(store.get(ObjectRef.parse(claim.prepared or "")))
         heat = np.outer(np.hanning(7), np.hanning(7)).astype(np.float32)
-        (ref,) = store.put_pack("heatmaps", [overlay(pixels, heat)])
+        (ref,) = store.put_pack("heatmaps", [layer(heat, pixels.shape)])
         return {
             "label": label,
             "score": score,

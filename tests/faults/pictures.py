@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from models.heatmap import overlay, raw_png
+from models.heatmap import layer, raw_png
 from pipeline.image import decode
 from pipeline.ingest import Source
 from pipeline.records.results import ImageView, RunView
@@ -95,7 +95,7 @@ def _run(stage: StandIn, pixels: Any) -> tuple[Any, ...]:
         heat = answer.heatmaps.get(label)
         shown = (None, None)
         if heat is not None:
-            shown = (_digest(overlay(pixels, heat)), _digest(raw_png(heat)))  # type: ignore[assignment]
+            shown = (_digest(layer(heat, pixels.shape)), _digest(raw_png(heat)))  # type: ignore[assignment]
         findings.append((label, answer.scores[label], *shown))
     scores = tuple(sorted(answer.scores.items()))
     return (stage.name, stage.card.model_version, answer.answer, scores, tuple(findings))

@@ -12,8 +12,9 @@ from pipeline.api import present
 from pipeline.api.deps import ContextDep, ImageDep
 from pipeline.api.problems import Kind, ProblemError, documented
 from pipeline.api.schemas import ImagePublic
+from pipeline.overlay import overlays
 from pipeline.prepared import decode_prepared
-from pipeline.storage import ObjectRef
+from pipeline.storage import ObjectRef, StorageError
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -70,7 +71,10 @@ def get_heatmap(
     ref = next((ref for ref in refs if ref is not None), None)
     if ref is None:
         raise ProblemError(Kind.NOT_FOUND, "this image has no heatmap of this label")
-    return PngResponse(context.store.get(ObjectRef.parse(ref)))
+    (png,) = overlays(context.store, [(view.row["prepared"], ref)])
+    if isinstance(png, StorageError):
+        raise png
+    return PngResponse(png)
 
 
 @router.get(

@@ -1,13 +1,12 @@
 """Heatmaps: the closed form against autograd, and the picture."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.heatmap import grad_cam, overlay, raw_png
+from models.heatmap import grad_cam, has_image, layer, overlay, raw_png
 
 
 def test_closed_form_is_grad_cam_of_autograd_up_to_a_constant() -> None:
@@ -45,6 +44,14 @@ def test_evidence_becomes_heat(evidence: list[list[float]], expected: list[list[
     np.testing.assert_array_equal(result, expected)
 
 
+Gray = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+def shown(image: Gray, heat: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Gray:
+    """The image with the map over it."""
+    return decode(overlay(image, layer(heat, image.shape)))
+
+
 def decode(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     with Image.open(io.BytesIO(png)) as picture:
         picture.load()
@@ -57,11 +64,11 @@ def image() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def test_overlay_has_the_size_of_the_image_and_leaves_cold_parts_alone(
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    image: Gray,
 ) -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[1, 3] = 1
-    picture = decode(overlay(image, heat))
+    picture = shown(image, heat)
     assert picture.shape == (60, 90, 3)
     np.testing.assert_array_equal(picture[:, :40], np.repeat(image[:, :40, None], 3, axis=2))
     hot = picture[15:30, 75:].astype(int).mean(axis=(0, 1))
@@ -69,41 +76,52 @@ def test_overlay_has_the_size_of_the_image_and_leaves_cold_parts_alone(
 
 
 def test_overlay_of_nothing_is_the_image(
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    image: Gray,
 ) -> None:
-    picture = decode(overlay(image, np.zeros((7, 7), np.float32)))
+    picture = shown(image, np.zeros((7, 7), np.float32))
     np.testing.assert_array_equal(picture, np.repeat(image[..., None], 3, axis=2))
 
 
 def test_overlay_shows_the_anatomy_under_the_hottest_spot() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8).repeat(8), (64, 4))
-    picture = decode(overlay(stripes, np.ones((2, 2), np.float32))).astype(int)
+    picture = shown(stripes, np.ones((2, 2), np.float32)).astype(int)
     assert picture[:, 8:16].mean() - picture[:, :8].mean() > 80
 
 
 def test_overlay_mixes_the_colour_of_the_level_with_the_gray_below(
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    image: Gray,
 ) -> None:
     hottest = np.array([252, 255, 164])  # the upper end of "inferno"
     expected = 0.4 * image[..., None] + 0.6 * hottest
-    picture = decode(overlay(image, np.ones((3, 2), np.float32)))
-    np.testing.assert_allclose(picture, expected, atol=0.51)
+    picture = shown(image, np.ones((3, 2), np.float32))
+    np.testing.assert_allclose(picture, expected, atol=1.01)
+
+
+def test_a_layer_is_small_and_says_that_the_image_is_not_in_it(image: Gray) -> None:
+    heat = np.outer(np.hanning(7), np.hanning(7)).astype(np.float32)
+    stored = layer(heat, (512, 512))
+    assert len(stored) < 512 * 512 / 8
+    assert not has_image(stored)
+    assert has_image(overlay(image, layer(heat, image.shape)))
+    assert has_image(raw_png(heat))
 
 
 @pytest.mark.parametrize(
-    ("picture", "heat"),
-    [
-        (np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2), np.float32)),
-        (np.zeros((4, 4), np.float32), np.zeros((2, 2), np.float32)),
-        (np.zeros((4, 4), np.uint8), np.zeros(4, np.float32)),
-    ],
+    ("heat", "shape"),
+    [(np.zeros((2, 2), np.float32), (4, 4, 3)), (np.zeros(4, np.float32), (4, 4))],
 )
 def test_other_shapes_are_refused(
-    picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-    heat: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    heat: np.ndarray[tuple[int, ...], np.dtype[np.float32]], shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match="two-dimensional"):
-        overlay(picture, heat)
+        layer(heat, shape)
+
+
+def test_a_layer_of_another_size_or_none_at_all_is_refused(image: Gray) -> None:
+    wider = layer(np.ones((2, 2), np.float32), (60, 91))
+    for stored, words in ((wider, "91, 60"), (wider[:40], "no picture"), (b"", "no picture")):
+        with pytest.raises(ValueError, match=words):
+            overlay(image, stored)
 
 
 def test_the_raw_map_keeps_its_size_and_values() -> None:
@@ -111,9 +129,5 @@ def test_the_raw_map_keeps_its_size_and_values() -> None:
     np.testing.assert_array_equal(decode(raw_png(heat)), [[0, 128, 255], [64, 255, 0]])
 
 
-def test_single_pixels_are_drawn(tmp_path: Path) -> None:
-    assert decode(overlay(np.zeros((1, 1), np.uint8), np.ones((1, 1), np.float32))).shape == (
-        1,
-        1,
-        3,
-    )
+def test_single_pixels_are_drawn() -> None:
+    assert shown(np.zeros((1, 1), np.uint8), np.ones((1, 1), np.float32)).shape == (1, 1, 3)
