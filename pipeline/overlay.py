@@ -4,15 +4,18 @@ Stored are the image once and each heatmap as a transparent layer. A picture of 
 times as large as its layer, and most are never looked at (decision 14).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from models import heatmap
+from models.cores import usable_cores
 from pipeline.objects import ObjectRef, StorageCorrupt, StorageError
 from pipeline.prepared import decode_prepared
 
 Seen = tuple[str | None, str]
 """References of a prepared image and of a heatmap on it, as a row and its finding name them."""
+Blobs = dict[str | None, bytes | StorageError]
 
 
 class Store(Protocol):
@@ -29,25 +32,19 @@ def overlays(store: Store, seen: Sequence[Seen]) -> list[bytes | StorageError]:
     """
     refs = sorted({ref for pair in seen for ref in pair if ref is not None})
     found = store.get_many([ObjectRef.parse(ref) for ref in refs])
-    blobs: dict[str | None, bytes | StorageError] = dict(zip(refs, found, strict=True))
-    return list(_drawn(seen, blobs))
+    blobs: Blobs = dict(zip(refs, found, strict=True))
+    # Pixels are worked on outside of the interpreter's lock.
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        return list(threads.map(lambda pair: _drawn(pair[0], pair[1], blobs), seen))
 
 
-def _drawn(
-    seen: Sequence[Seen], blobs: dict[str | None, bytes | StorageError]
-) -> Iterator[bytes | StorageError]:
-    for image, layer in seen:
-        prepared, stored = blobs.get(image), blobs[layer]
-        if isinstance(stored, StorageError) or heatmap.has_image(stored):
-            yield stored  # as it is: earlier versions stored the picture
-        elif prepared is None or isinstance(prepared, StorageError):
-            yield prepared or StorageError("the heatmap's image is not stored")
-        else:
-            yield _overlay(prepared, stored)
-
-
-def _overlay(prepared: bytes, layer: bytes) -> bytes | StorageError:
+def _drawn(image: str | None, layer: str, blobs: Blobs) -> bytes | StorageError:
+    prepared, stored = blobs.get(image), blobs[layer]
+    if isinstance(stored, StorageError) or heatmap.has_image(stored):
+        return stored  # as it is: earlier versions stored the picture
+    if prepared is None or isinstance(prepared, StorageError):
+        return prepared or StorageError("the heatmap's image is not stored")
     try:
-        return heatmap.overlay(decode_prepared(prepared), layer)
+        return heatmap.overlay(decode_prepared(prepared), stored)
     except ValueError as error:
         return StorageCorrupt(f"a heatmap and its image don't fit: {error}")

@@ -119,7 +119,7 @@ def test_other_shapes_are_refused(
 
 def test_a_layer_of_another_size_or_none_at_all_is_refused(image: Gray) -> None:
     wider = layer(np.ones((2, 2), np.float32), (60, 91))
-    for stored, words in ((wider, "91, 60"), (wider[:40], "no picture"), (b"", "no picture")):
+    for stored, words in ((wider, "60, 91"), (wider[:40], "no picture"), (b"", "no picture")):
         with pytest.raises(ValueError, match=words):
             overlay(image, stored)
 
