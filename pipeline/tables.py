@@ -171,7 +171,7 @@ class Finding(SQLModel, table=True):
     threshold: float
     positive: bool
     experimental: bool
-    heatmap: str | None = Field(default=None, description="object reference of the PNG overlay")
+    heatmap: str | None = Field(default=None, description="object reference of the overlay")
     raw_map: str | None = Field(default=None, description="object reference of the raw map, PNG")
 
 
