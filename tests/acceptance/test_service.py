@@ -9,10 +9,12 @@ import numpy as np
 from PIL import Image
 
 from pipeline.embedded import Stack
+from pipeline.settings import Settings
 from tests.acceptance.conftest import until
 
 ENDED = {"done", "rejected", "quarantined"}
 STAGES = ("prepare", "gate", "type", "chest")
+CHUNK = Settings.model_fields["chunk_size"].default
 
 
 def send(client: httpx.Client, path: Path) -> dict[str, object]:
@@ -61,6 +63,21 @@ def test_the_same_bytes_twice_are_answered_twice_and_stored_once(
     assert first["sha256"] == second["sha256"]
     address = f"/v1/jobs/{job['id']}"
     until(lambda: client.get(address).json()["finished"] == 2, "both end")
+
+
+def test_a_stat_image_overtakes_the_bulk_job_before_it(client: httpx.Client, samples: Path) -> None:
+    chests = sorted((samples / "images" / "chest").glob("*.jpg"))
+    # Bytes after the end of a JPEG change nothing but its name in the storage.
+    data = [chests[n % len(chests)].read_bytes() + bytes([n]) for n in range(3 * CHUNK)]
+    files = [("files", (f"{n}.jpg", each)) for n, each in enumerate(data)]
+    sent = client.post("/v1/jobs", files=files, data={"priority": "bulk"}).raise_for_status()
+    job = f"/v1/jobs/{sent.json()['id']}"
+    stat = send(client, chests[0])
+    until(lambda: client.get(job).json()["finished"] == len(files), "the bulk job ends")
+    page = client.get(f"{job}/results", params={"limit": len(files)}).raise_for_status().json()
+    before = [image for image in page["items"] if image["finished_at"] < stat["finished_at"]]
+    assert len(page["items"]) == len(files)
+    assert len(before) <= CHUNK  # in the order of sending two chunks are
 
 
 def test_flower_shows_a_pool_for_each_stage_and_what_it_did(
