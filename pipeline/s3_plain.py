@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import HTTPClientError
 from botocore.utils import get_environ_proxies
@@ -22,8 +21,6 @@ from pipeline.settings import Settings
 
 PLAIN = "http://"
 """With TLS its own cost is greater, and certificates are boto3's affair; so are proxies."""
-UNSIGNED_BODY = Config(s3={"payload_signing_enabled": False})
-"""As boto3's client here: a blob is checked when it is read, so another digest says no more."""
 STORED = frozenset({HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED})
 """Equal keys mean equal bytes: what is there already is what was brought."""
 
@@ -69,7 +66,6 @@ class PlainS3:
     ) -> BaseHTTPResponse:
         path = f"{self._bucket}/{quote(key)}"
         request: Any = AWSRequest(method, f"{self._server}{path}", headers, body)
-        request.context["client_config"] = UNSIGNED_BODY
         self._signer.add_auth(request)
         signed = dict(request.headers.items()) | {"User-Agent": "xraytriage"}
         try:
