@@ -1,6 +1,6 @@
 """Overlays: what a person sees of a finding, made of two stored objects when somebody looks.
 
-Stored are the image once and each heatmap as a transparent layer. A picture of both would be ten
+Stored are the image once and each heatmap as a transparent layer. A picture of both would be seven
 times as large as its layer, and most are never looked at (decision 14).
 """
 
