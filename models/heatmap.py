@@ -81,9 +81,11 @@ def has_image(png: bytes) -> bool:
 def overlay(image: NDArray[np.uint8], layer: bytes) -> bytes:
     """The image with a `layer` over it, as an RGB PNG of the image's size.
 
-    image: the prepared image, uint8 (height, width). Raises ValueError where the layer is no
-    picture, or one of another size.
+    image: the prepared image, uint8 (height, width). Raises ValueError for another image, and
+    where the layer is no picture, or one of another size.
     """
+    if image.dtype != np.uint8 or image.ndim != 2:
+        raise ValueError("overlay() takes a two-dimensional uint8 image")
     try:
         with Image.open(io.BytesIO(layer)) as picture:
             level = np.asarray(picture)

@@ -4,7 +4,7 @@ Stored are the image once and each heatmap as a transparent layer. A picture of 
 times as large as its layer, and most are never looked at (decision 14).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from pipeline.prepared import decode_prepared
 
 Seen = tuple[str | None, str]
 """References of a prepared image and of a heatmap on it, as a row and its finding name them."""
-Blobs = dict[str | None, bytes | StorageError]
+Blobs = Mapping[str | None, bytes | StorageError]
 
 
 class Store(Protocol):
@@ -26,13 +26,19 @@ class Store(Protocol):
 
 
 def overlays(store: Store, seen: Sequence[Seen]) -> list[bytes | StorageError]:
-    """A PNG for each of `seen`, in their order; an error stands in its own place.
+    """A PNG for each of `seen`, in their order; an error stands in its own place."""
+    return drawn(seen, read(store, [ref for pair in seen for ref in pair]))
 
-    Each object is read once, and those of one pack in one request.
-    """
-    refs = sorted({ref for pair in seen for ref in pair if ref is not None})
-    found = store.get_many([ObjectRef.parse(ref) for ref in refs])
-    blobs: Blobs = dict(zip(refs, found, strict=True))
+
+def read(store: Store, refs: Iterable[str | None]) -> Blobs:
+    """What is stored under these references, each read once; those of one pack in one request."""
+    wanted = sorted({ref for ref in refs if ref is not None})
+    found = store.get_many([ObjectRef.parse(ref) for ref in wanted])
+    return dict(zip(wanted, found, strict=True))
+
+
+def drawn(seen: Sequence[Seen], blobs: Blobs) -> list[bytes | StorageError]:
+    """As `overlays`, of what `read` gave."""
     # Pixels are worked on outside of the interpreter's lock.
     with ThreadPoolExecutor(usable_cores()) as threads:
         return list(threads.map(lambda pair: _drawn(pair[0], pair[1], blobs), seen))

@@ -8,8 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.objects import ObjectRef
-from pipeline.overlay import Store, overlays
+from pipeline.overlay import Store, drawn, read
 from pipeline.records.results import FindingView, ImageView, RunView
 from pipeline.reports.files import replacing
 from pipeline.reports.heatmaps import link
@@ -110,17 +109,17 @@ def _pictured(
 ) -> Iterator[tuple[ImageView, tuple[Picture, ...]]]:
     """Each image with its pictures: itself, then its heatmaps over it."""
     rows = [view.row["prepared"] for view in views]
-    images = iter(store.get_many([ObjectRef.parse(ref) for ref in rows if ref is not None]))
     seen = [
         (row, finding.heatmap or "")
         for view, row in zip(views, rows, strict=True)
         for finding in _mapped(view)
     ]
-    drawn = iter(overlays(store, seen))
+    blobs = read(store, [*rows, *(ref for _, ref in seen)])
+    overlays = iter(drawn(seen, blobs))
     for view, row in zip(views, rows, strict=True):
-        image = Picture(None if row is None else data_address(next(images)), None, "image")
+        image = Picture(None if row is None else data_address(blobs[row]), None, "image")
         heatmaps = (
-            Picture(data_address(next(drawn)), link(view, finding), said(finding))
+            Picture(data_address(next(overlays)), link(view, finding), said(finding))
             for finding in _mapped(view)
         )
         yield view, (image, *heatmaps)
