@@ -18,6 +18,8 @@ from rich.table import Table
 from tests.benchmarks import bare, corpus, decoding, flow, latency
 
 CHUNKS = (1, 16, 64)
+WARM = 16
+"""Images that every process works on before the clock runs; the pipeline sees no others twice."""
 RATES = "bare_images_per_s", "bare_drawn_images_per_s", "pipeline_images_per_s"
 
 
@@ -82,10 +84,11 @@ def main() -> int:
 
 def _whole(notes: Notes, count: int, rounds: int) -> None:
     """The pipeline and what it is compared with, in turn: a machine's own speed drifts."""
-    images = corpus.chests(count * rounds)
-    loop = bare.Loop(images)
+    images = corpus.chests(WARM + count * rounds)
+    warm, images = images[:WARM], images[WARM:]
+    loop = bare.Loop(warm)
     turns: list[tuple[float, float, float]] = []
-    with flow.real_models(images[:16]) as pipeline:
+    with flow.real_models(warm) as pipeline:
         for start in track(range(0, len(images), count), "in turn", console=notes.console):
             part = images[start : start + count]
             plain, drawn = loop.seconds(part), loop.seconds(part, draw=True)
