@@ -58,6 +58,9 @@ def train(
     cache: Annotated[Path | None, typer.Option(help="Keep packed images here.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="CSV of boxes to learn from.")] = None,
+    tutor: Annotated[
+        list[Path] | None, typer.Option(help="Learn from this finished tutor; repeatable.")
+    ] = None,
 ) -> None:
     """Train a stage; checkpoints, log, plots, and at the end weights with their card.
 
@@ -73,7 +76,9 @@ def train(
         raise ConfigError(f"the configuration is for '{chosen.stage}', not for '{stage}'")
     with _bar(f"train {stage}") as progress:
         session.run(
-            session.Plan(chosen, out, init, cache or out / "cache", steps, threads, boxes),
+            session.Plan(
+                chosen, out, init, cache or out / "cache", steps, threads, boxes, tuple(tutor or ())
+            ),
             readers.read(data),
             progress,
         )

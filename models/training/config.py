@@ -15,6 +15,8 @@ from models.training.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
 STAGES = ("joint", "gate", "type", "chest")
+DENSENET = "densenet121"
+NETWORKS = (DENSENET, "lite0", "lite2")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,17 @@ class Phase:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each loss counts; a weight of zero leaves the term out."""
+    """How much each loss counts; a weight of zero leaves the term out.
+
+    `tutor` asks for tutors (`--tutor`): their logits stand in for the chest labels of the images
+    that they know, and `teacher` then means their features.
+    """
 
     gate: float = 0.0
     type: float = 0.0
     chest: float = 0.0
     teacher: float = 0.0
+    tutor: float = 0.0
     outlier: float = 0.0
     where: float = 0.0
     smoothing: float = 0.0
@@ -48,7 +55,12 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a run depends on, besides the data and the code."""
+    """Everything that a run depends on, besides the data and the code.
+
+    `network` other than DenseNet-121 makes a tutor, from ImageNet's weights; its heads learn at
+    `head_lr` times the trunk's rate. `epochs` shows each image of the shares once before any a
+    second time, instead of drawing by the shares.
+    """
 
     stage: str
     heads: tuple[str, ...]
@@ -56,7 +68,10 @@ class TrainConfig:
     loss: LossWeights
     shares: Mapping[str, float]
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    network: str = DENSENET
     seed: int = 7
+    epochs: bool = False
+    head_lr: float = 1.0
     pack_px: int = 192
     mean: float = 0.5
     std: float = 0.25
@@ -83,6 +98,10 @@ class TrainConfig:
     def input_spec(self) -> InputSpec:
         """The trained network's input."""
         return InputSpec(self.input_px, self.mean, self.std)
+
+    def chest_share(self, dataset: str) -> float:
+        """The share of a chest data set, 0 when nothing is learnt from it."""
+        return self.shares.get(f"chest:{dataset}", self.shares.get("chest", 0.0))
 
     def at(self, step: int) -> tuple[Phase, float]:
         """The phase of a step (from 0) and the learning rate there."""
@@ -123,9 +142,20 @@ def parse_config(raw: Mapping[str, Any], where: str) -> TrainConfig:
         raise ConfigError(f"{where}: missing {error}") from error
     if config.stage not in STAGES or not set(config.heads) < set(STAGES):
         raise ConfigError(f"{where}: stage and heads must be among {', '.join(STAGES)}")
+    if config.network not in NETWORKS or (config.network != DENSENET and config.stage != "joint"):
+        raise ConfigError(
+            f"{where}: network is one of {', '.join(NETWORKS)}; a stage is a {DENSENET}"
+        )
     if not config.phases or any(phase.steps < 0 for phase in config.phases):
         raise ConfigError(f"{where}: needs at least one [[phase]], its steps not below 0")
     return config
+
+
+def restored(plain: Mapping[str, Any], where: str) -> TrainConfig:
+    """The configuration that :meth:`TrainConfig.as_json` wrote. Raises ConfigError."""
+    values = dict(plain)
+    values["phase"] = values.pop("phases", [])
+    return parse_config(values, where)
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:

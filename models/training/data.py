@@ -25,6 +25,9 @@ from models.training.pixels import pack
 class DataSet:
     """N records with their images (N, P, P) uint8; `teacher` is (N, D) or empty (N, 0).
 
+    `tutor` (N, L) holds the tutors' logits of the chest labels, NaN where they have none, or is
+    empty (N, 0).
+
     `boxes` is None when nothing is to be learnt from boxes.
     """
 
@@ -32,17 +35,24 @@ class DataSet:
     images: NDArray[np.uint8]
     targets: Targets
     teacher: NDArray[np.float32]
+    tutor: NDArray[np.float32]
     boxes: Drawn | None = None
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """The indices of one split."""
         return np.array([i for i, r in enumerate(self.records) if r.split == split], dtype=np.intp)
 
+    def chests(self, config: TrainConfig) -> NDArray[np.intp]:
+        """The chests that a configuration trains on: indices of the train split."""
+        kept = [self.records[i] for i in self.rows("train")]
+        shared = [r.xray_type == "chest" and config.chest_share(r.dataset) > 0 for r in kept]
+        return np.asarray(self.rows("train")[np.array(shared, dtype=bool)], dtype=np.intp)
+
 
 def load(
     records: Sequence[Record], config: TrainConfig, cache: Path, boxes: Path | None = None
 ) -> DataSet:
-    """Pack the images once and, when the loss asks for it, compute the teacher's features.
+    """Pack the images once and, when the loss asks for it, compute the frozen teacher's features.
 
     `boxes` is a CSV of findings' boxes; its file names are relative to its folder. Raises
     ManifestError when the loss asks for boxes and no record has one.
@@ -53,8 +63,8 @@ def load(
     images = pack(kept, config.pack_px, cache)
     truth = targets(kept)
     empty = np.zeros((len(kept), 0), dtype=np.float32)
-    data = DataSet(kept, images, truth, empty, _drawn(kept, config, boxes))
-    if not config.loss.teacher:
+    data = DataSet(kept, images, truth, empty, empty, _drawn(kept, config, boxes))
+    if not config.loss.teacher or config.loss.tutor:
         return data
     taught = teacher.standardized(teacher.features(images, cache), data.rows("train"))
     return replace(data, teacher=taught)

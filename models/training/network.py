@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from models.densenet import FEATURE_CHANNELS, XrayDenseNet, build
+from models.training.config import DENSENET
 from models.training.labels import HEADS
+from models.training.lite import LiteTrunk
 
 TEACHER = "teacher"
 WHERE = "where"
@@ -18,17 +20,25 @@ PREFIX = "to_"
 
 
 class MultiHead(nn.Module):
-    """A trunk and the named linear heads on its pooled features."""
+    """A trunk, a DenseNet-121 if not said otherwise, and linear heads on its pooled features."""
 
-    def __init__(self, heads: Sequence[str], teacher_features: int = 0, dropout: float = 0.0):
+    def __init__(
+        self,
+        heads: Sequence[str],
+        teacher_features: int = 0,
+        dropout: float = 0.0,
+        network: str = DENSENET,
+    ) -> None:
         super().__init__()
-        self.trunk: XrayDenseNet = build(1)
+        dense = network == DENSENET
+        self.trunk: XrayDenseNet | LiteTrunk = build(1) if dense else LiteTrunk(network)
+        channels = self.trunk.channels if isinstance(self.trunk, LiteTrunk) else FEATURE_CHANNELS
         self.dropout = nn.Dropout(dropout)
         outputs = {name: len(HEADS[name]) for name in heads}
         if teacher_features:
             outputs[TEACHER] = teacher_features
         self.heads = nn.ModuleDict(
-            {PREFIX + name: nn.Linear(FEATURE_CHANNELS, size) for name, size in outputs.items()}
+            {PREFIX + name: nn.Linear(channels, size) for name, size in outputs.items()}
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

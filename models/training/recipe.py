@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.training import checkpoint, sampling, validate
 from models.training.augment import augment, working_px
-from models.training.config import TrainConfig
+from models.training.config import DENSENET, TrainConfig
 from models.training.data import DataSet
 from models.training.loss import (
     box_match,
@@ -24,8 +25,9 @@ from models.training.loss import (
     masked_bce,
     masked_cross_entropy,
     outlier_exposure,
+    tutor_match,
 )
-from models.training.network import TEACHER, WHERE, Ema, MultiHead, adopt
+from models.training.network import PREFIX, TEACHER, WHERE, Ema, MultiHead, adopt
 from models.training.pixels import shrink
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class Batch:
     type: Tensor
     chest: Tensor
     teacher: Tensor
+    tutor: Tensor
     where: Tensor
 
 
@@ -54,7 +57,8 @@ def draw(
     `images` are the data's images at the working size of the step's phase.
     """
     phase, _ = config.at(step)
-    rows = sampling.batch(weight, phase.batch, config.seed, step).numpy()
+    draws = sampling.epoch_batch if config.epochs else sampling.batch
+    rows = draws(weight, phase.batch, config.seed, step).numpy()
     generator = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
     drawn = torch.from_numpy(np.ascontiguousarray(images[rows]))
     boxes = None if data.boxes is None else data.boxes.maps(rows.tolist())
@@ -65,6 +69,7 @@ def draw(
         torch.from_numpy(data.targets.type[rows]),
         torch.from_numpy(data.targets.chest[rows]),
         torch.from_numpy(data.teacher[rows]),
+        torch.from_numpy(data.tutor[rows]),
         torch.zeros(len(rows), 0, 0, 0) if where is None else where,
     )
 
@@ -84,7 +89,9 @@ def losses(outputs: dict[str, Tensor], batch: Batch, config: TrainConfig) -> dic
     if weight.outlier and "type" in outputs:
         terms["outlier"] = weight.outlier * outlier_exposure(outputs["type"], batch.type)
     if weight.chest and "chest" in outputs:
-        terms["chest"] = weight.chest * masked_bce(outputs["chest"], batch.chest)
+        terms["chest"] = weight.chest * masked_bce(outputs["chest"], unanswered(batch))
+    if weight.tutor and "chest" in outputs:
+        terms["tutor"] = weight.tutor * tutor_match(outputs["chest"], batch.tutor)
     if weight.teacher and TEACHER in outputs:
         terms[TEACHER] = weight.teacher * feature_match(outputs[TEACHER], batch.teacher)
     if weight.where and WHERE in outputs:
@@ -92,14 +99,32 @@ def losses(outputs: dict[str, Tensor], batch: Batch, config: TrainConfig) -> dic
     return terms
 
 
+def unanswered(batch: Batch) -> Tensor:
+    """The chest truths (B, L) without those that a tutor has an answer to: NaN there."""
+    if not batch.tutor.shape[1]:
+        return batch.chest
+    return torch.where(torch.isnan(batch.tutor), batch.chest, torch.nan)
+
+
 def start(config: TrainConfig, data: DataSet, init: Path | None) -> MultiHead:
     """A fresh network, or one that starts from another run's averaged weights."""
     torch.manual_seed(config.seed)
-    network = MultiHead(config.heads, data.teacher.shape[1], config.dropout)
+    network = MultiHead(config.heads, data.teacher.shape[1], config.dropout, config.network)
+    if config.network != DENSENET:
+        _prior(network, data.targets.chest[data.chests(config)])
     if init is not None:
         fresh = adopt(network, checkpoint.averaged(init))
         log.info("started from %s; fresh: %s", init.name, ", ".join(fresh) or "nothing")
     return network.to(memory_format=torch.channels_last)
+
+
+def _prior(network: MultiHead, truth: NDArray[np.float32]) -> None:
+    """Let a tutor's chest head start at the labels' log odds (Lin et al. 2017, section 3.3)."""
+    prevalence = torch.nan_to_num(torch.from_numpy(truth).nanmean(0), nan=0.5)
+    head = cast(nn.Linear, network.heads[PREFIX + "chest"])
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(torch.logit(prevalence, eps=1e-3))
 
 
 def train_weights(data: DataSet, config: TrainConfig) -> Tensor:
@@ -124,7 +149,10 @@ def train(
     """
     network = start(config, data, init).to(device).train()
     optimizer = torch.optim.RAdam(
-        network.parameters(),
+        [
+            {"params": network.trunk.parameters(), "factor": 1.0},
+            {"params": network.heads.parameters(), "factor": config.head_lr},
+        ],
         lr=1e-3,
         weight_decay=config.weight_decay,
         decoupled_weight_decay=True,
@@ -152,11 +180,14 @@ def train(
     return network.eval()
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether half precision is faster there: GPUs, and CPUs with matrix tiles (AMX)."""
+def multiplies_bfloat16(device: torch.device, config: TrainConfig) -> bool:
+    """Whether half precision is faster there: GPUs, and CPUs with matrix tiles (AMX).
+
+    The depthwise convolutions of a Lite network are slower in half precision on a CPU.
+    """
     if device.type == "cuda":
         return True
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return config.network == DENSENET and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def one_step(
@@ -170,9 +201,9 @@ def one_step(
     """One step of the optimizer; the loss terms before it. FloatingPointError when not finite."""
     _, lr = config.at(step)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("factor", 1.0)
     on_device = Batch(*(t.to(device) for t in vars(batch).values()))
-    with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
+    with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device, config)):
         outputs = network(on_device.x)
     terms = losses({name: value.float() for name, value in outputs.items()}, on_device, config)
     total = torch.stack(list(terms.values())).sum()

@@ -67,7 +67,7 @@ def _label(
     prevalence = total = 0.0
     for name in sorted(set(names.tolist())):
         rows = (names == name) & ~np.isnan(truth)
-        share = config.shares.get(f"chest:{name}", config.shares.get("chest", 0.0))
+        share = config.chest_share(name)
         if share == 0.0 or min((truth[rows] == 1).sum(), (truth[rows] == 0).sum()) < FEWEST:
             continue
         x, y = features[rows] - features[rows].mean(0), truth[rows] - truth[rows].mean()
@@ -94,7 +94,9 @@ def _features(
     for start in range(0, len(images), BATCH):
         batch = np.ascontiguousarray(images[start : start + BATCH])
         x = inputs(batch, config.input_spec).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=multiplies_bfloat16(device, config)
+        ):
             maps = network.trunk.forward_features(x)
         parts.append(maps.float().mean((2, 3)).cpu().numpy())
     return np.concatenate(parts).astype(np.float64)

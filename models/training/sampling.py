@@ -65,6 +65,19 @@ def _share_key(record: Record, shares: Mapping[str, float]) -> str:
     return pool if pool in shares else pool.partition(":")[0]
 
 
+def epoch_batch(weight: Tensor, size: int, seed: int, step: int) -> Tensor:
+    """Indices (size,) of step `step` where every image of some weight comes once in an epoch.
+
+    An epoch's last images, too few for a batch, are left out.
+    """
+    rows = weight.nonzero().flatten()
+    steps = max(1, len(rows) // size)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step // steps)
+    order = rows[torch.randperm(len(rows), generator=generator)]
+    start = step % steps * size
+    return order[start : start + size]
+
+
 def batch(weight: Tensor, size: int, seed: int, step: int) -> Tensor:
     """Indices (size,) of step `step`: a function of its arguments only, so a resumed run agrees."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)

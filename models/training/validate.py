@@ -19,7 +19,7 @@ FEWEST = 5
 
 def summary(ema: Ema, data: DataSet, config: TrainConfig, device: torch.device) -> dict[str, float]:
     """Figures of the averaged weights on the validation split, one or a few for each head."""
-    averaged = MultiHead(config.heads, data.teacher.shape[1])
+    averaged = MultiHead(config.heads, data.teacher.shape[1], network=config.network)
     averaged.load_state_dict(ema.state)
     averaged = averaged.to(device).to(memory_format=torch.channels_last).eval()
     rows = data.rows("val")

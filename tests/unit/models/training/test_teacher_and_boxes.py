@@ -33,7 +33,7 @@ def test_features_are_kept_and_standardised_on_the_train_split(
         calls.append(len(batch))
         return batch.mean((1, 2), dtype=np.float32)[:, None]
 
-    monkeypatch.setattr(teacher, "_load", lambda name: None)
+    monkeypatch.setattr(teacher, "load", lambda name: None)
     monkeypatch.setattr(teacher, "_forward", mean_only)
     first = teacher.features(images, tmp_path)
     assert (teacher.features(images, tmp_path) == first).all()
