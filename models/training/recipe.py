@@ -148,15 +148,7 @@ def train(
     Writes checkpoints, `log.jsonl` and validation figures into `out`.
     """
     network = start(config, data, init).to(device).train()
-    optimizer = torch.optim.RAdam(
-        [
-            {"params": network.trunk.parameters(), "factor": 1.0},
-            {"params": network.heads.parameters(), "factor": config.head_lr},
-        ],
-        lr=1e-3,
-        weight_decay=config.weight_decay,
-        decoupled_weight_decay=True,
-    )
+    optimizer = _radam(network, config)
     ema = Ema(network, config.ema_decay)
     first = checkpoint.resume(out, config, network, ema, optimizer)
     weight = train_weights(data, config)
@@ -178,6 +170,19 @@ def train(
         progress(step + 1, config.steps)
     network.load_state_dict(ema.state)
     return network.eval()
+
+
+def _radam(network: MultiHead, config: TrainConfig) -> torch.optim.RAdam:
+    """RAdam (Liu et al. 2020) with decoupled weight decay; `one_step` sets the rates."""
+    return torch.optim.RAdam(
+        [
+            {"params": network.trunk.parameters(), "factor": 1.0},
+            {"params": network.heads.parameters(), "factor": config.head_lr},
+        ],
+        lr=1e-3,
+        weight_decay=config.weight_decay,
+        decoupled_weight_decay=True,
+    )
 
 
 def multiplies_bfloat16(device: torch.device, config: TrainConfig) -> bool:
