@@ -142,10 +142,10 @@ def parse_config(raw: Mapping[str, Any], where: str) -> TrainConfig:
         raise ConfigError(f"{where}: missing {error}") from error
     if config.stage not in STAGES or not set(config.heads) < set(STAGES):
         raise ConfigError(f"{where}: stage and heads must be among {', '.join(STAGES)}")
-    if config.network not in NETWORKS or (config.network != DENSENET and config.stage != "joint"):
-        raise ConfigError(
-            f"{where}: network is one of {', '.join(NETWORKS)}; a stage is a {DENSENET}"
-        )
+    if config.network not in NETWORKS:
+        raise ConfigError(f"{where}: network is one of {', '.join(NETWORKS)}")
+    if config.network != DENSENET and (config.stage != "joint" or "chest" not in config.heads):
+        raise ConfigError(f"{where}: a tutor is a joint run with a chest head")
     if not config.phases or any(phase.steps < 0 for phase in config.phases):
         raise ConfigError(f"{where}: needs at least one [[phase]], its steps not below 0")
     return config

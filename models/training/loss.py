@@ -43,27 +43,15 @@ def outlier_exposure(logits: Tensor, truth: Tensor) -> Tensor:
     return -functional.log_softmax(logits[outside], dim=1).mean()
 
 
-def tutor_match(logits: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 between logits and tutors' logits, both (B, L); NaN where a tutor has none.
+def masked_match(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 between a prediction and what a teacher says, (B, D) both; NaN where it is silent.
 
-    Logits instead of softened probabilities: the limit of a high temperature, where rare labels
-    count as much as common ones (Hinton et al. 2015, "Distilling the knowledge", section 2.1).
+    For features, in standard deviations, after Romero et al. 2015, "FitNets": the teacher saw the
+    clean image and the student an augmented one, so matching also teaches invariance; smooth,
+    because features have heavy tails. For logits it is the limit of a high temperature, where rare
+    labels count as much as common ones (Hinton et al. 2015, "Distilling the knowledge", 2.1).
     """
     known = ~torch.isnan(target)
-    if not bool(known.any()):
-        return logits.sum() * 0.0
-    return functional.smooth_l1_loss(logits[known], target[known])
-
-
-def feature_match(predicted: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 between predicted and teacher features, both (B, D) in standard deviations.
-
-    Rows whose target is NaN, images that the teacher wasn't asked about, add nothing.
-
-    The teacher saw the clean image and the student an augmented one, so matching also teaches
-    invariance. After Romero et al. 2015, "FitNets"; smooth, because features have heavy tails.
-    """
-    known = ~torch.isnan(target[:, 0])
     if not bool(known.any()):
         return predicted.sum() * 0.0
     return functional.smooth_l1_loss(predicted[known], target[known])

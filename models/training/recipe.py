@@ -21,11 +21,10 @@ from models.training.config import DENSENET, TrainConfig
 from models.training.data import DataSet
 from models.training.loss import (
     box_match,
-    feature_match,
     masked_bce,
     masked_cross_entropy,
+    masked_match,
     outlier_exposure,
-    tutor_match,
 )
 from models.training.network import PREFIX, TEACHER, WHERE, Ema, MultiHead, adopt
 from models.training.pixels import shrink
@@ -91,9 +90,9 @@ def losses(outputs: dict[str, Tensor], batch: Batch, config: TrainConfig) -> dic
     if weight.chest and "chest" in outputs:
         terms["chest"] = weight.chest * masked_bce(outputs["chest"], unanswered(batch))
     if weight.tutor and "chest" in outputs:
-        terms["tutor"] = weight.tutor * tutor_match(outputs["chest"], batch.tutor)
+        terms["tutor"] = weight.tutor * masked_match(outputs["chest"], batch.tutor)
     if weight.teacher and TEACHER in outputs:
-        terms[TEACHER] = weight.teacher * feature_match(outputs[TEACHER], batch.teacher)
+        terms[TEACHER] = weight.teacher * masked_match(outputs[TEACHER], batch.teacher)
     if weight.where and WHERE in outputs:
         terms[WHERE] = weight.where * box_match(outputs[WHERE], batch.where)
     return terms

@@ -39,16 +39,18 @@ def run(plan: Plan, records: Sequence[Record], progress: recipe.Progress) -> Non
     A joint run has no stage of its own: its checkpoint is what the others start from.
     """
     config = shortened(plan.config, plan.steps)
+    if config.loss.tutor and not plan.tutors:
+        raise ConfigError("the configuration has tutor > 0 under [loss]: name one with --tutor")
+    if plan.tutors and not config.loss.tutor:
+        raise ConfigError("the configuration has no tutor > 0 under [loss]: leave --tutor out")
     plan.out.mkdir(parents=True, exist_ok=True)
     if plan.threads:
         torch.set_num_threads(plan.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     (plan.out / "config.json").write_text(json.dumps(config.as_json(), indent=1) + "\n")
     loaded = data.load(chosen(config, records), config, plan.cache, plan.boxes)
-    if config.loss.tutor:
-        if not plan.tutors:
-            raise ConfigError("the configuration has tutor > 0 under [loss]: name one, --tutor")
-        loaded = tutor.taught(loaded, plan.tutors, plan.cache)
+    if plan.tutors:
+        loaded = tutor.taught(loaded, plan.tutors, plan.cache, device)
     network = recipe.train(config, loaded, plan.out, plan.init, device, progress)
     plots.training(plan.out / "log.jsonl", plan.out)
     if config.stage == "joint":

@@ -39,7 +39,7 @@ class Answers:
     features: Floats
 
 
-def taught(data: DataSet, folders: Sequence[Path], cache: Path) -> DataSet:
+def taught(data: DataSet, folders: Sequence[Path], cache: Path, device: torch.device) -> DataSet:
     """The data with the tutors' mean logits, and their features side by side as the teacher's.
 
     A row is NaN for images that aren't trained on and for data sets that a tutor hasn't learnt
@@ -49,7 +49,7 @@ def taught(data: DataSet, folders: Sequence[Path], cache: Path) -> DataSet:
     for folder in folders:
         config = _config(folder)
         rows = data.chests(config)
-        answers = _kept(folder, config, data.images[rows], cache)
+        answers = _kept(folder, config, data.images[rows], cache, device)
         logits.append(_spread(answers.logits, rows, len(data.records)))
         values = teacher.standardized(answers.features, np.arange(len(rows)))
         features.append(_spread(np.clip(values, -FAR, FAR), rows, len(data.records)))
@@ -69,7 +69,13 @@ def _config(folder: Path) -> TrainConfig:
     return config
 
 
-def _kept(folder: Path, config: TrainConfig, images: NDArray[np.uint8], cache: Path) -> Answers:
+def _kept(
+    folder: Path,
+    config: TrainConfig,
+    images: NDArray[np.uint8],
+    cache: Path,
+    device: torch.device,
+) -> Answers:
     """The answers, from the cache when the same tutor was asked about the same images before."""
     seen = hashlib.sha256((folder / checkpoint.FILE).read_bytes())
     seen.update(np.ascontiguousarray(images).data)
@@ -77,26 +83,31 @@ def _kept(folder: Path, config: TrainConfig, images: NDArray[np.uint8], cache: P
     if not target.is_file():
         log.info("asking the tutor %s about %d images", folder.name, len(images))
         target.parent.mkdir(parents=True, exist_ok=True)
-        found = _ask(folder, config, images)
-        np.savez(target, logits=found.logits, features=found.features)
+        found = _ask(folder, config, images, device)
+        part = target.with_suffix(".part.npz")
+        np.savez(part, logits=found.logits, features=found.features)
+        part.replace(target)
     with np.load(target) as stored:
         return Answers(stored["logits"], stored["features"])
 
 
 @torch.inference_mode()
-def _ask(folder: Path, config: TrainConfig, images: NDArray[np.uint8]) -> Answers:
+def _ask(
+    folder: Path, config: TrainConfig, images: NDArray[np.uint8], device: torch.device
+) -> Answers:
     network = MultiHead(config.heads, network=config.network)
     state = checkpoint.averaged(folder)
     network.load_state_dict({k: v for k, v in state.items() if k in network.state_dict()})
-    network = network.eval().to(memory_format=torch.channels_last)
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
     head = network.heads[PREFIX + "chest"]
     logits, features = [], []
     for start in range(0, len(images), BATCH):
-        x = inputs(np.ascontiguousarray(images[start : start + BATCH]), config.input_spec)
+        batch = np.ascontiguousarray(images[start : start + BATCH])
+        x = inputs(batch, config.input_spec).to(device)
         both = [network.trunk.forward_features(v).mean((2, 3)) for v in (x, x.flip(-1))]
         pooled = torch.stack(both).mean(0)
-        features.append(pooled.numpy())
-        logits.append(head(pooled).numpy())
+        features.append(pooled.cpu().numpy())
+        logits.append(head(pooled).cpu().numpy())
     return Answers(np.concatenate(logits), np.concatenate(features))
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models.training.loss import (
-    feature_match,
     masked_bce,
     masked_cross_entropy,
+    masked_match,
     outlier_exposure,
 )
 
@@ -56,7 +56,7 @@ def test_outlier_exposure_is_lowest_for_an_unsure_head() -> None:
     assert outlier_exposure(torch.zeros(1, 4), torch.tensor([2])).item() == 0.0
 
 
-def test_feature_match_is_zero_for_equal_features() -> None:
+def test_masked_match_is_zero_for_equal_features() -> None:
     features = torch.randn(3, 5)
-    assert feature_match(features, features).item() == 0.0
-    assert feature_match(features, features + 1).item() > 0.0
+    assert masked_match(features, features).item() == 0.0
+    assert masked_match(features, features + 1).item() > 0.0

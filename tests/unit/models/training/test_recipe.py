@@ -12,7 +12,7 @@ from safetensors import safe_open
 from models.spec import WEIGHTS_ROOT
 from models.training import checkpoint, data, recipe, sampling
 from models.training.augment import AugmentConfig, augment, equalize, working_px
-from models.training.config import TrainConfig, load_config, parse_config
+from models.training.config import CONFIGS, TrainConfig, load_config, parse_config
 from models.training.data import DataSet
 from models.training.errors import CheckpointError, ConfigError, ManifestError
 from models.training.heads import solve
@@ -255,6 +255,13 @@ def test_every_shipped_configuration_is_valid(stage: str) -> None:
     config = load_config(Path(recipe.__file__).parent / "configs" / f"{stage}.toml")
     assert config.stage == stage
     assert set(config.heads) <= set(HEADS)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "shipped").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_step_of_the_shipped_weights_has_a_valid_configuration(path: Path) -> None:
+    config = load_config(path)
+    assert config.stage == ("joint" if path.stem[0].isdigit() else path.stem)
+    assert f"$C/{path.name}" in (path.parent / "README.md").read_text()
 
 
 def test_a_wrong_configuration_is_explained(tmp_path: Path) -> None:
