@@ -93,7 +93,7 @@ def web_server() -> Iterator[tuple[Peer, str]]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     serving.start()
     try:
         yield peer, f"http://127.0.0.1:{server.server_address[1]}/dicom-web"

@@ -52,7 +52,7 @@ class Answering(BaseHTTPRequestHandler):
 def answering() -> Iterator[tuple[type[Answering], PlainS3]]:
     handler = type("Handler", (Answering,), {"asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         endpoint = f"http://127.0.0.1:{server.server_port}"
         settings = Settings(s3_endpoint=endpoint, s3_bucket="bucket", s3_timeout_s=30.0)
         plain = plain_s3(settings, Credentials("key", "secret"))
