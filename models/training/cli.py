@@ -59,7 +59,8 @@ def train(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="CSV of boxes to learn from.")] = None,
     tutor: Annotated[
-        list[Path] | None, typer.Option(help="Learn from this finished tutor; repeatable.")
+        list[Path] | None,
+        typer.Option(metavar="<path>", help="Learn from this finished tutor; repeatable."),
     ] = None,
 ) -> None:
     """Train a stage; checkpoints, log, plots, and at the end weights with their card.
