@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML; the stage's own by default.")] = None,
     init: Annotated[Path | None, typer.Option(help="Start from this finished run.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps (a trial).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the config's own.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep packed images here.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="CSV of boxes to learn from.")] = None,
@@ -75,6 +77,8 @@ def train(
     chosen = load_config(config or CONFIGS / f"{stage}.toml")
     if chosen.stage != stage:
         raise ConfigError(f"the configuration is for '{chosen.stage}', not for '{stage}'")
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
     with _bar(f"train {stage}") as progress:
         session.run(
             session.Plan(

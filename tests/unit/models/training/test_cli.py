@@ -1,5 +1,6 @@
 """The command line teaches, and explains what is wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,10 @@ def test_a_trial_from_the_command_line(
             str(config),
             "--steps",
             "1",
+            "--seed",
+            "12",
         ],
     )
     assert entry.main() == 0
     assert (out / "card.json").is_file()
+    assert json.loads((out / "config.json").read_text())["seed"] == 12
