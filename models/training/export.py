@@ -24,7 +24,7 @@ from models.training.model_card import PEOPLE_FILE, as_markdown
 from models.training.refit import logits, provisional_label, refit, relevant
 
 WEIGHTS = "weights.safetensors"
-VERSION = "1.5.0"
+VERSION = "1.6.0"
 
 
 def export(

@@ -97,9 +97,9 @@ RECIPE = (
     "DenseNet-121 from scratch, one channel: one trunk trained on all three tasks together, "
     "predicting also the pooled features of a frozen EfficientNet-Lite0 (ImageNet weights, "
     "Apache-2.0, training only); then trained on for gate and type, and apart from that for chest, "
-    "there also from the boxes of NIH's radiologists and from the answers of an EfficientNet-Lite0 "
-    "fine-tuned on the same adults (models/training/tutor.py); half of the chest head solved in "
-    "closed form on the finished trunk's features (models/training/ridge.py); each stage "
+    "there also from the boxes of NIH's radiologists and from the answers of EfficientNet-Lite0 "
+    "networks fine-tuned on the same adults (models/training/tutor.py); half of the chest head "
+    "solved in closed form on the finished trunk's features (models/training/ridge.py); each stage "
     "calibrated. RAdam, masked losses, averaged weights, batched augmentation "
     "(models/training/augment.py); configurations in models/training/configs/shipped."
 )
