@@ -84,6 +84,18 @@ def fit_platt(logits: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[f
     return float(1.0 / weight[0]), float(weight[1])
 
 
+def fit_bias(logits: NDArray[np.floating], share: float) -> float:
+    """The bias at which the mean score of a label's logits (N,) is `share`, between 0 and 1."""
+    low, high = (np.log(share / (1.0 - share)) - float(f(logits)) for f in (np.max, np.min))
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2.0
+        if sigmoid(logits, bias=middle).mean() < share:
+            low = middle
+        else:
+            high = middle
+    return float((low + high) / 2.0)
+
+
 def at(truth: NDArray[np.bool_], score: Floats, threshold: float) -> Point:
     """What is measured at a threshold (positive: score >= threshold)."""
     called = score >= threshold

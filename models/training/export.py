@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 
 from models.card import CARD_FILE, ModelCard, UnknownRule, WeightsFile, write_card
 from models.densenet import XrayDenseNet
+from models.training import calibration
 from models.training.config import TrainConfig
 from models.training.known import DISCLAIMER, INTENDED_USE, KNOWN_FAILURES
 from models.training.labels import EXPERIMENTAL_BELOW, HEADS, targets
 from models.training.manifest import Record, of_split
 from models.training.model_card import PEOPLE_FILE, as_markdown
-from models.training.refit import logits, provisional_label, refit, relevant
+from models.training.refit import logits, provisional_label, refit, relevant, truth_of
 
 WEIGHTS = "weights.safetensors"
 VERSION = "1.6.0"
@@ -45,9 +47,30 @@ def export(
     replace_bytes(out / WEIGHTS, blob)
     draft = _draft(config, records, digest, len(blob), recipe)
     chosen = relevant(config.stage, draft.label_names, of_split(records, "val"))
-    card = refit(draft, chosen, logits(out, draft, chosen), class_counts(config.stage, records))
+    values = logits(out, draft, chosen)
+    draft = levelled(draft, chosen, values)
+    card = refit(draft, chosen, values, class_counts(config.stage, records))
     write_pair(card, out)
     return card
+
+
+def levelled(card: ModelCard, records: Sequence[Record], values: NDArray[np.float32]) -> ModelCard:
+    """The card with each finding's mean score at its share of the training images.
+
+    For those too rare to be calibrated: a network's raw score calls a hernia likely in chests
+    where one in a hundred has it. `refit` replaces it wherever it can.
+    """
+    if card.activation != "sigmoid":
+        return card
+    known = ~np.isnan(truth_of(card, records))
+    labels = []
+    for i, label in enumerate(card.labels):
+        share = label.prevalence_train or 0.0
+        if known[:, i].any() and 0.0 < share < 1.0:
+            bias = calibration.fit_bias(values[known[:, i], i], share)
+            label = label.model_copy(update={"bias": round(bias, 4)})  # noqa: PLW2901
+        labels.append(label)
+    return card.model_copy(update={"labels": tuple(labels)})
 
 
 def write_pair(card: ModelCard, out: Path) -> None:

@@ -94,6 +94,12 @@ def test_platt_finds_slope_and_bias() -> None:
     assert bias == pytest.approx(-1.0, abs=0.12)
 
 
+def test_a_bias_brings_the_mean_score_to_a_share() -> None:
+    logits = GENERATOR.normal(3.0, 2.0, 500)
+    bias = calibration.fit_bias(logits, 0.02)
+    assert calibration.sigmoid(logits, bias=bias).mean() == pytest.approx(0.02, abs=1e-6)
+
+
 def test_platt_never_turns_a_score_round() -> None:
     truth = np.arange(40) < 20
     temperature, _ = calibration.fit_platt(np.arange(40.0), truth)

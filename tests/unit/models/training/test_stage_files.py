@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from models.artifact import load_card
+from models.scores import scores
 from models.stage import Prediction
 from models.training import session
 from models.training.calibrate import calibrate
 from models.training.chain import Walk
 from models.training.errors import CardError, ManifestError
 from models.training.evaluate import end_to_end, evaluate
-from models.training.export import VERSION, export
+from models.training.export import VERSION, export, levelled
 from models.training.manifest import Record, read_manifest
 from models.training.network import MultiHead
+from models.training.refit import relevant, truth_of
 from tests.unit.models.training.conftest import tiny_config
 
 
@@ -69,6 +71,23 @@ def test_triage_is_specific_about_findings_and_balanced_about_abnormal(weights: 
 def test_a_label_that_nobody_measured_says_so(weights: Path) -> None:
     hernia = load_card(weights / "chest").labels[-1]
     assert hernia.operating_points["balanced"].sensitivity is None
+
+
+def test_a_label_too_rare_to_be_calibrated_scores_as_often_as_it_was_seen(
+    weights: Path, records: list[Record]
+) -> None:
+    card = load_card(weights / "chest")
+    draft = {"prevalence_train": 0.03, "temperature": 1.0, "bias": 0.0}
+    card = card.model_copy(
+        update={"labels": tuple(x.model_copy(update=draft) for x in card.labels)}
+    )
+    chests = relevant("chest", card.label_names, records)
+    raw = np.random.default_rng(3).normal(1.0, 2.0, (len(chests), len(card.labels)))
+    raw = raw.astype(np.float32)
+    mass = card.label_names.index("Mass")
+    known = ~np.isnan(truth_of(card, chests)[:, mass])
+    found = scores(levelled(card, chests, raw), raw)[known, mass]
+    assert found.mean() == pytest.approx(0.03, abs=1e-4)
 
 
 def test_type_card_has_an_unknown_rule_and_one_temperature(weights: Path) -> None:
