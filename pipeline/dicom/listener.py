@@ -120,6 +120,10 @@ class Listener:
 
     def _closed(self, event: evt.Event) -> None:
         self._busy.done(event.assoc)
+        if event.assoc.requestor.primitive is None:
+            # It went without a request, as a port check does: pynetdicom would keep its place
+            # until the ACSE timeout. That wait ends with None; later, None says nothing new.
+            event.assoc.dul.to_user_queue.put(None)
 
 
 class _Busy:

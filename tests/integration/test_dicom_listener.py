@@ -1,6 +1,7 @@
 """The listener as modalities meet it: a process of its own, over real servers."""
 
 import io
+import socket
 import zlib
 from contextlib import ExitStack
 from typing import Any
@@ -186,6 +187,15 @@ def test_more_associations_than_allowed_are_rejected(new_listener: NewListener) 
         )
         with association(listener) as second:
             assert second.is_rejected
+    wait_until(listener.answers, "the place is free again")
+
+
+def test_a_connection_that_goes_without_a_request_keeps_no_place(
+    new_listener: NewListener,
+) -> None:
+    """As a load balancer's port check does, every few seconds."""
+    listener = new_listener(dicom_max_associations=1, dicom_acse_timeout_s=3600.0)
+    socket.create_connection(("127.0.0.1", listener.port)).close()
     wait_until(listener.answers, "the place is free again")
 
 
