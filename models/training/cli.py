@@ -26,13 +26,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Train, evaluate and calibrate the three classifiers of xraytriage.
 
-    The shipped models came from two commands a stage: first the shared trunk,
+    Two commands make a stage: first the shared trunk,
 
         python -m models.training train joint --data DATA --out runs/joint
 
     then each stage from it:
 
         python -m models.training train gate --data DATA --out runs/gate --init runs/joint
+
+    The shipped models took more of them: models/training/configs/shipped/README.md has them all.
 
     DATA is a manifest (CSV) or a folder in the layout of ChestX-ray14, CheXpert, MURA, or one
     folder per class. A run that was stopped goes on when the same command is given again.

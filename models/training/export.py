@@ -48,29 +48,10 @@ def export(
     draft = _draft(config, records, digest, len(blob), recipe)
     chosen = relevant(config.stage, draft.label_names, of_split(records, "val"))
     values = logits(out, draft, chosen)
-    draft = levelled(draft, chosen, values)
+    draft = _levelled(draft, chosen, values)
     card = refit(draft, chosen, values, class_counts(config.stage, records))
     write_pair(card, out)
     return card
-
-
-def levelled(card: ModelCard, records: Sequence[Record], values: NDArray[np.float32]) -> ModelCard:
-    """The card with each finding's mean score at its share of the training images.
-
-    For those too rare to be calibrated: a network's raw score calls a hernia likely in chests
-    where one in a hundred has it. `refit` replaces it wherever it can.
-    """
-    if card.activation != "sigmoid":
-        return card
-    known = ~np.isnan(truth_of(card, records))
-    labels = []
-    for i, label in enumerate(card.labels):
-        share = label.prevalence_train or 0.0
-        if known[:, i].any() and 0.0 < share < 1.0:
-            bias = calibration.fit_bias(values[known[:, i], i], share)
-            label = label.model_copy(update={"bias": round(bias, 4)})  # noqa: PLW2901
-        labels.append(label)
-    return card.model_copy(update={"labels": tuple(labels)})
 
 
 def write_pair(card: ModelCard, out: Path) -> None:
@@ -126,6 +107,25 @@ def _draft(
         intended_use=INTENDED_USE[stage],
         disclaimer=DISCLAIMER,
     )
+
+
+def _levelled(card: ModelCard, records: Sequence[Record], values: NDArray[np.float32]) -> ModelCard:
+    """The card with each finding's mean score at its share of the training images.
+
+    For those too rare to be calibrated: a network's raw score calls a hernia likely in chests
+    where one in a hundred has it. `refit` replaces it wherever it can.
+    """
+    if card.activation != "sigmoid":
+        return card
+    known = ~np.isnan(truth_of(card, records))
+    labels = []
+    for i, label in enumerate(card.labels):
+        share = label.prevalence_train or 0.0
+        if known[:, i].any() and 0.0 < share < 1.0:
+            bias = calibration.fit_bias(values[known[:, i], i], share)
+            label = label.model_copy(update={"bias": round(bias, 4)})  # noqa: PLW2901
+        labels.append(label)
+    return card.model_copy(update={"labels": tuple(labels)})
 
 
 def _labels(stage: str, records: Sequence[Record]) -> tuple[Any, ...]:

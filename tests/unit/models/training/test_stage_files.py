@@ -1,6 +1,7 @@
 """From a trained stage to weights, cards and reports; and a site's own calibration."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from models.training.calibrate import calibrate
 from models.training.chain import Walk
 from models.training.errors import CardError, ManifestError
 from models.training.evaluate import end_to_end, evaluate
-from models.training.export import VERSION, export, levelled
-from models.training.manifest import Record, read_manifest
+from models.training.export import VERSION, export
+from models.training.manifest import Record, of_split, read_manifest
 from models.training.network import MultiHead
-from models.training.refit import relevant, truth_of
+from models.training.refit import logits, relevant, truth_of
 from tests.unit.models.training.conftest import tiny_config
 
 
@@ -74,20 +75,19 @@ def test_a_label_that_nobody_measured_says_so(weights: Path) -> None:
 
 
 def test_a_label_too_rare_to_be_calibrated_scores_as_often_as_it_was_seen(
-    weights: Path, records: list[Record]
+    records: list[Record], tmp_path: Path
 ) -> None:
-    card = load_card(weights / "chest")
-    draft = {"prevalence_train": 0.03, "temperature": 1.0, "bias": 0.0}
-    card = card.model_copy(
-        update={"labels": tuple(x.model_copy(update=draft) for x in card.labels)}
-    )
-    chests = relevant("chest", card.label_names, records)
-    raw = np.random.default_rng(3).normal(1.0, 2.0, (len(chests), len(card.labels)))
-    raw = raw.astype(np.float32)
-    mass = card.label_names.index("Mass")
-    known = ~np.isnan(truth_of(card, chests)[:, mass])
-    found = scores(levelled(card, chests, raw), raw)[known, mass]
-    assert found.mean() == pytest.approx(0.03, abs=1e-4)
+    first = next(i for i, r in enumerate(records) if r.split == "train" and r.abnormal)
+    seen = list(records)
+    seen[first] = replace(seen[first], positive=seen[first].positive | {"Edema"})
+    network = MultiHead(("chest",)).as_densenet("chest")
+    card = export(network, tiny_config("chest"), seen, tmp_path, "random")
+    edema = card.label_names.index("Edema")
+    assert card.labels[edema].prevalence_train == pytest.approx(1 / 17, abs=1e-5)
+    chests = relevant("chest", card.label_names, of_split(seen, "val"))
+    known = ~np.isnan(truth_of(card, chests)[:, edema])
+    found = scores(card, logits(tmp_path, card, chests))[known, edema]
+    assert found.mean() == pytest.approx(1 / 17, abs=1e-4)
 
 
 def test_type_card_has_an_unknown_rule_and_one_temperature(weights: Path) -> None:
